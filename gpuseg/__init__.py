@@ -1,0 +1,69 @@
+"""gpuseg: from customer transactions to segments, with the same answer on any hardware.
+
+The names below are all that a user types. They load on first use (PEP 562), so that ``import gpuseg`` costs
+milliseconds and pulls in neither numba, Dask, scikit-learn nor CuPy.
+
+Examples
+--------
+>>> import gpuseg as gs
+>>> gs.__version__
+'0.1.0'
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpuseg import datasets, errors
+    from gpuseg.cluster.kmeans import KMeans
+    from gpuseg.customers.cohorts import cohort_retention
+    from gpuseg.customers.features import features
+    from gpuseg.customers.transactions import Transactions, read_transactions
+    from gpuseg.quality.choose_k import choose_k
+    from gpuseg.quality.silhouette import silhouette_samples, silhouette_score
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "KMeans",
+    "Transactions",
+    "__version__",
+    "choose_k",
+    "cohort_retention",
+    "datasets",
+    "errors",
+    "features",
+    "read_transactions",
+    "silhouette_samples",
+    "silhouette_score",
+]
+
+# Where each public name lives; a module stands for itself.
+_HOMES = {
+    "KMeans": "gpuseg.cluster.kmeans",
+    "Transactions": "gpuseg.customers.transactions",
+    "choose_k": "gpuseg.quality.choose_k",
+    "cohort_retention": "gpuseg.customers.cohorts",
+    "datasets": "gpuseg.datasets",
+    "errors": "gpuseg.errors",
+    "features": "gpuseg.customers.features",
+    "read_transactions": "gpuseg.customers.transactions",
+    "silhouette_samples": "gpuseg.quality.silhouette",
+    "silhouette_score": "gpuseg.quality.silhouette",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'gpuseg' has no attribute {name!r}")
+    module = import_module(home)
+    value = module if home == f"gpuseg.{name}" else getattr(module, name)
+    globals()[name] = value  # the next look-up costs nothing
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""CUDA C++ only: installs as ``gpuseg.kernels``, for ``gpuseg.engines.launch`` to read; never as ``kernels``."""
