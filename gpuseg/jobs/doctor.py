@@ -204,7 +204,7 @@ def _kernel_cache() -> tuple[str, bool]:
 
     try:
         # Any function of the engines room will do: numba chooses the folder by its file, and tries to write there.
-        return str(FunctionCache(available_cpus).cache_path), True  # type: ignore[no-untyped-call]
+        return str(FunctionCache(available_cpus).cache_path), True
     except RuntimeError as error:
         return f"none: {error}", False
 
