@@ -57,6 +57,7 @@ class Findings:
 
     gpuseg: str
     python: str
+    executable: str
     platform: str
     machine: str
     cpu: str
@@ -92,7 +93,7 @@ class Findings:
         absent = [name for name, version in self.libraries.items() if version is None]
         facts = [
             ("gpuseg", self.gpuseg),
-            ("Python", self.python),
+            ("Python", f"{self.python} ({self.executable})"),
             ("platform", self.platform),
             ("CPU", f"{self.cpu}, {self.cpus_allowed} of {self.cpus_present} CPUs allowed"),
             ("SIMD", ", ".join(self.simd) or "none of " + ", ".join(_SIMD)),
@@ -128,7 +129,8 @@ def examine() -> Findings:
     cache, writable = _kernel_cache()
     return Findings(
         gpuseg=__version__,
-        python=f"{platform.python_version()} ({sys.executable})",
+        python=platform.python_version(),
+        executable=sys.executable,
         platform=platform.platform(),
         machine=platform.machine(),
         cpu=_cpu_model(),
