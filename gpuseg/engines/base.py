@@ -1,0 +1,202 @@
+"""What an engine must do (engines): the verbs that work on one partition, and the records they take and return.
+
+Verbs are kernel-shaped: they take caller-owned buffers, a feature-major float32 block ``x[d, n]``, the weights of its
+rows, and lists of models, and return full partial states that merge as integers. Rooms above see this protocol only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuseg.core.lloyd import ClusterSums
+from gpuseg.core.memory import label_bytes
+from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.weights import Weights
+from gpuseg.core.widesum import WideSum
+
+Block = npt.NDArray[np.float32]
+"""Feature-major values ``x[d, n]``, C order, in block coordinates (after centring)."""
+LabelArray = npt.NDArray[Any]
+"""uint8, uint16 or int32: the narrowest that holds the clusters."""
+
+_LABEL_TYPES: dict[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.int32}
+
+
+def label_dtype(k: int) -> npt.DTypeLike:
+    """Narrowest integer type for labels 0 .. k - 1."""
+    return _LABEL_TYPES[label_bytes(k)]  # type: ignore[no-any-return]
+
+
+@dataclass
+class AssignState:
+    """What an engine keeps of one model on one partition between passes; a caller owns it, an engine updates it.
+
+    It is never part of an answer: dropping it (``fresh``) costs time and changes no bit.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (n,)
+        Labels of the last pass; arbitrary before the first.
+    sums : ClusterSums or None
+        Full sums of the last pass; None before the first.
+    """
+
+    labels: LabelArray
+    sums: ClusterSums | None = None
+
+    @classmethod
+    def fresh(cls, n_rows: int, k: int) -> AssignState:
+        """Nothing known yet."""
+        return cls(np.zeros(n_rows, label_dtype(k)))
+
+
+@dataclass(frozen=True)
+class AssignResult:
+    """One model's pass over one partition.
+
+    Parameters
+    ----------
+    sums : ClusterSums
+        Full sums of the partition, whatever was remembered; ``inertia`` is zero unless it was asked for.
+    moved : int
+        Rows whose label differs from the state that was passed in (all of them when it was fresh): a figure for
+        progress, never part of an answer.
+    """
+
+    sums: ClusterSums
+    moved: int
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One partition's work. Implementations hold no data; buffers and states belong to the caller."""
+
+    name: str
+
+    def scan(
+        self, source: npt.NDArray[np.floating], weights: npt.NDArray[np.float64] | None, out: Block | None
+    ) -> FeatureRange:
+        """Read 1 of ``source[n, d]`` (any strides, float32 or float64): range, finiteness, weight facts.
+
+        With ``out`` (float32 source only) the values are also copied feature-major.
+        """
+        ...
+
+    def centre(self, source: npt.NDArray[np.floating], layout: Layout, out: Block) -> None:
+        """Copy ``float32(source - centre)`` feature-major into ``out``."""
+        ...
+
+    def moments(self, source: npt.NDArray[np.floating], weights: Weights, scales: Scales) -> Moments:
+        """Read 2 of ``source[n, d]``: exact weight, sums and sums of squares."""
+        ...
+
+    def assign(
+        self,
+        block: Block,
+        weights: Weights,
+        centres: Sequence[npt.NDArray[np.float32]],
+        states: Sequence[AssignState],
+        scales: Scales,
+        *,
+        inertia: bool = False,
+        distance: npt.NDArray[np.float32] | None = None,
+    ) -> list[AssignResult]:
+        """Nearest centre of every row for each model, in one read of the block.
+
+        ``states[m].labels`` and ``.sums`` are updated. ``distance`` (one model only) receives each row's chain d2.
+        """
+        ...
+
+    def seed_step(
+        self,
+        block: Block,
+        weights: Weights,
+        closest: npt.NDArray[np.float32],
+        candidates: npt.NDArray[np.float32],
+        exponent: int,
+        out: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.int64]:
+        """For each candidate the potential if it were added; ``out[c]`` receives min(closest, d2 to candidate c)."""
+        ...
+
+    def potentials(
+        self, closest: npt.NDArray[np.float32], weights: Weights, exponent: int
+    ) -> npt.NDArray[np.int64]:
+        """Integer potential of each row: w * rint(d2 * 2**exponent), or rint(float32(w * d2) * 2**exponent)."""
+        ...
+
+    def distances(self, block: Block, centres: npt.NDArray[np.float32], out: Block, *, squared: bool) -> None:
+        """Chain distances of every row to each centre; ``out[k, n]``; the float32 square root unless ``squared``."""
+        ...
+
+    def label_moments(self, block: Block, labels: LabelArray, k: int, scales: Scales) -> list[Moments]:
+        """Moments of each cluster's rows."""
+        ...
+
+    def silhouette_sums(
+        self,
+        rows: Block,
+        others: Block,
+        other_starts: npt.NDArray[np.int64],
+        exponent: int,
+        out: npt.NDArray[np.int64],
+    ) -> None:
+        """``out[i, c]`` += sum over others of cluster c of rint(sqrt(d2) * 2**exponent).
+
+        ``others`` is ordered by cluster; cluster c occupies columns ``other_starts[c]`` to ``other_starts[c + 1]``.
+        """
+        ...
+
+    def square_silhouettes(
+        self,
+        block: Block,
+        labels: LabelArray,
+        centres: npt.NDArray[np.float32],
+        spread: npt.NDArray[np.float64],
+        counts: npt.NDArray[np.int64],
+        out: npt.NDArray[np.float64],
+    ) -> WideSum:
+        """Squared-Euclidean silhouette of each row into ``out``; returns the sum of rint(s * 2**40)."""
+        ...
+
+    def bitmaps(
+        self, customer: npt.NDArray[np.int64], period: npt.NDArray[np.int32], bits: npt.NDArray[np.uint64]
+    ) -> None:
+        """``bits[customer, period // 64] |= 1 << period % 64`` for each record."""
+        ...
+
+    def first_periods(self, bits: npt.NDArray[np.uint64], first: npt.NDArray[np.int32]) -> None:
+        """First active period of each customer, -1 where there is none."""
+        ...
+
+    def triangle(
+        self, bits: npt.NDArray[np.uint64], first: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]
+    ) -> None:
+        """``counts[p, a]`` += customers acquired in period p who are active in p + a."""
+        ...
+
+    def revenue(
+        self,
+        customer: npt.NDArray[np.int64],
+        period: npt.NDArray[np.int32],
+        amount: npt.NDArray[np.int64],
+        first: npt.NDArray[np.int32],
+        money: npt.NDArray[np.int64],
+    ) -> int:
+        """``money[p, a]`` += amounts in period p + a of customers acquired in p; returns records left out."""
+        ...
+
+    def category_sums(
+        self,
+        customer: npt.NDArray[np.int64],
+        category: npt.NDArray[np.int32],
+        amount: npt.NDArray[np.int64],
+        sums: npt.NDArray[np.int64],
+    ) -> None:
+        """``sums[customer, category] += amount`` for each record; refuses an overflow."""
+        ...

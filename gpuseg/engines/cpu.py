@@ -1,0 +1,306 @@
+"""The CPU engine (engines): numba kernels over row ranges, one thread a range.
+
+Every verb splits the rows, lets each thread add into sums of its own, and merges them as integers: the number of
+threads changes no bit.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuseg.core.binsum import N_BINS, BinSum
+from gpuseg.core.lloyd import ClusterSums
+from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.weights import WeightMode, WeightRange, Weights
+from gpuseg.core.widesum import WideSum
+from gpuseg.engines import cpu_assign, cpu_distance, cpu_prepare, cpu_records
+from gpuseg.engines.base import AssignResult, AssignState, Block, LabelArray
+from gpuseg.engines.pool import run_parallel, split_rows, thread_count
+
+_NO_FLOATS = np.empty(0, np.float32)
+_NO_MASK = np.empty(0, np.bool_)
+_MODEL_CHUNK_BYTES = 1 << 19
+"""Rows of several models advance in chunks of this size, so that the second model finds them in the cache."""
+
+
+class _Limbs:
+    """Zeroed 128-bit sums that one thread's kernel adds to."""
+
+    def __init__(self, size: int) -> None:
+        self.hi = np.zeros(size, np.int64)
+        self.lo = np.zeros(size, np.uint64)
+
+    def wide(self, *shape: int) -> WideSum:
+        return WideSum(self.hi.reshape(shape), self.lo.reshape(shape))
+
+
+class CpuEngine:
+    """numba kernels on threads.
+
+    Parameters
+    ----------
+    n_jobs : int, optional
+        Threads; -1 for all CPUs allowed. Default: the Dask worker's threads inside a worker, else all CPUs allowed.
+    """
+
+    name = "cpu"
+
+    def __init__(self, n_jobs: int | None = None) -> None:
+        self.n_jobs = n_jobs
+
+    def __repr__(self) -> str:
+        return f"CpuEngine(n_jobs={self.n_jobs})"
+
+    def _ranges(self, n_rows: int) -> list[tuple[int, int]]:
+        return split_rows(n_rows, thread_count(self.n_jobs))
+
+    def scan(
+        self, source: npt.NDArray[np.floating], weights: npt.NDArray[np.float64] | None, out: Block | None
+    ) -> FeatureRange:
+        """Read 1: see :meth:`gpuseg.engines.base.Engine.scan`."""
+        n, d = source.shape
+        positive = _NO_MASK if weights is None else np.asarray(weights.astype(np.float32) > 0)
+        target = np.empty((0, 0), np.float32) if out is None else out
+
+        def work(start: int, stop: int) -> FeatureRange:
+            low, high = np.full(d, np.inf), np.full(d, -np.inf)
+            bad = np.zeros(d, np.int64)
+            cpu_prepare.scan_rows(
+                source, start, stop, positive, weights is not None, low, high, bad, target, out is not None
+            )
+            return FeatureRange(stop - start, low, high, bad, WeightRange.zero())
+
+        ranges = run_parallel(work, self._ranges(n))
+        seen = functools.reduce(FeatureRange.merge, ranges)
+        facts = WeightRange.of(weights, n)
+        return FeatureRange(seen.n_rows, seen.minimum, seen.maximum, seen.n_bad, facts)
+
+    def centre(self, source: npt.NDArray[np.floating], layout: Layout, out: Block) -> None:
+        """Copy ``float32(source - centre)``: see :meth:`gpuseg.engines.base.Engine.centre`."""
+        run_parallel(
+            lambda start, stop: cpu_prepare.centre_rows(source, start, stop, layout.centre, out),
+            self._ranges(len(source)),
+        )
+
+    def moments(self, source: npt.NDArray[np.floating], weights: Weights, scales: Scales) -> Moments:
+        """Read 2: see :meth:`gpuseg.engines.base.Engine.moments`."""
+        n, d = source.shape
+        scale = _powers(scales.exponent)
+
+        def work(start: int, stop: int) -> Moments:
+            total, square = _Limbs(d), _Limbs(d)
+            limbs = (total.hi, total.lo, square.hi, square.lo)
+            if scales.mode is WeightMode.REAL:
+                wide = _powers(scales.square_exponent)
+                cpu_prepare.moments_real(source, start, stop, weights.reals, scale, wide, *limbs)
+            elif weights.mode is WeightMode.INTEGER:
+                cpu_prepare.moments_integer(source, start, stop, weights.integers, scale, *limbs)
+            else:
+                cpu_prepare.moments_plain(source, start, stop, scale, *limbs)
+            mass = _mass(weights, scales.mode, start, stop)
+            return Moments(mass, total.wide(d), square.wide(d), scales.exponent, scales.square_exponent)
+
+        return functools.reduce(Moments.merge, run_parallel(work, self._ranges(n)))
+
+    def assign(
+        self,
+        block: Block,
+        weights: Weights,
+        centres: Sequence[npt.NDArray[np.float32]],
+        states: Sequence[AssignState],
+        scales: Scales,
+        *,
+        inertia: bool = False,
+        distance: npt.NDArray[np.float32] | None = None,
+    ) -> list[AssignResult]:
+        """Nearest centre of every row for each model: see :meth:`gpuseg.engines.base.Engine.assign`."""
+        d, n = block.shape
+        flat = block.reshape(-1)
+        mass_bins = N_BINS if scales.mode is WeightMode.REAL else 1
+        spare = _NO_FLOATS if distance is None else distance
+        scale = _powers(scales.exponent)
+        row_chunk = n if len(centres) == 1 else max(4096, _MODEL_CHUNK_BYTES // (4 * d) // 16 * 16)
+
+        def work(start: int, stop: int) -> list[tuple[_Limbs, _Limbs, _Limbs, int]]:
+            parts = [(_Limbs(c.size), _Limbs(len(c) * mass_bins), _Limbs(N_BINS)) for c in centres]
+            moved = [0] * len(centres)
+            for low in range(start, stop, max(row_chunk, 1)):
+                for m, (c, state, (total, mass, bins)) in enumerate(zip(centres, states, parts, strict=True)):
+                    moved[m] += cpu_assign.assign_rows(
+                        flat, n, low, min(low + row_chunk, stop), c.reshape(-1), d, len(c),
+                        state.labels, state.sums is None, scale, weights.integers, weights.reals, int(weights.mode),
+                        True, inertia, spare, distance is not None,
+                        total.hi, total.lo, mass.hi, mass.lo, bins.hi, bins.lo,
+                    )  # fmt: skip
+            return [(*part, count) for part, count in zip(parts, moved, strict=True)]
+
+        done = run_parallel(work, self._ranges(n))
+        results = []
+        for m, (c, state) in enumerate(zip(centres, states, strict=True)):
+            sums, moved = self._collect([thread[m] for thread in done], c, state, scales)
+            state.sums = sums
+            results.append(AssignResult(sums, moved))
+        return results
+
+    @staticmethod
+    def _collect(
+        parts: list[tuple[_Limbs, _Limbs, _Limbs, int]],
+        centres: npt.NDArray[np.float32],
+        state: AssignState,
+        scales: Scales,
+    ) -> tuple[ClusterSums, int]:
+        """Full sums of the partition: what was remembered plus what every thread changed."""
+        k, d = centres.shape
+        full = ClusterSums.zero(k, scales.exponent, scales.mode)
+        if state.sums is not None:
+            full = ClusterSums(state.sums.mass, state.sums.total, full.inertia, full.exponent)
+        for total, mass, bins, _ in parts:
+            weight = BinSum(mass.wide(k, N_BINS)) if scales.mode is WeightMode.REAL else mass.wide(k)
+            change = ClusterSums(weight, total.wide(k, d), BinSum(bins.wide(N_BINS)), scales.exponent)
+            full = full.merge(change)
+        return full, sum(part[3] for part in parts)
+
+    def seed_step(
+        self,
+        block: Block,
+        weights: Weights,
+        closest: npt.NDArray[np.float32],
+        candidates: npt.NDArray[np.float32],
+        exponent: int,
+        out: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.int64]:
+        """Potential of each candidate: see :meth:`gpuseg.engines.base.Engine.seed_step`."""
+        d, n = block.shape
+
+        def work(start: int, stop: int) -> npt.NDArray[np.int64]:
+            sums = np.zeros(len(candidates), np.int64)
+            cpu_distance.seed_rows(
+                block.reshape(-1), n, start, stop, closest, candidates.reshape(-1), len(candidates), d,
+                weights.integers, weights.reals, int(weights.mode), np.ldexp(1.0, exponent), out.reshape(-1), n, sums,
+            )  # fmt: skip
+            return sums
+
+        parts = run_parallel(work, self._ranges(n))
+        return np.asarray(np.sum(parts, axis=0, dtype=np.int64))
+
+    def potentials(
+        self, closest: npt.NDArray[np.float32], weights: Weights, exponent: int
+    ) -> npt.NDArray[np.int64]:
+        """Integer potential of each row: see :meth:`gpuseg.engines.base.Engine.potentials`."""
+        out = np.empty(closest.size, np.int64)
+        scale = np.ldexp(1.0, exponent)
+        run_parallel(
+            lambda start, stop: cpu_distance.potential_rows(
+                closest, start, stop, weights.integers, weights.reals, int(weights.mode), scale, out
+            ),
+            self._ranges(closest.size),
+        )
+        return out
+
+    def distances(self, block: Block, centres: npt.NDArray[np.float32], out: Block, *, squared: bool) -> None:
+        """Distance table: see :meth:`gpuseg.engines.base.Engine.distances`."""
+        d, n = block.shape
+        run_parallel(
+            lambda start, stop: cpu_distance.distance_rows(
+                block.reshape(-1),
+                n,
+                start,
+                stop,
+                centres.reshape(-1),
+                len(centres),
+                d,
+                squared,
+                out.reshape(-1),
+                n,
+            ),
+            self._ranges(n),
+        )
+
+    def label_moments(self, block: Block, labels: LabelArray, k: int, scales: Scales) -> list[Moments]:
+        """Moments of each cluster's rows: see :meth:`gpuseg.engines.base.Engine.label_moments`."""
+        return [
+            self.moments(
+                np.ascontiguousarray(block[:, np.flatnonzero(labels == c)]).T, Weights.ones(), scales
+            )
+            for c in range(k)
+        ]
+
+    def silhouette_sums(
+        self,
+        rows: Block,
+        others: Block,
+        other_starts: npt.NDArray[np.int64],
+        exponent: int,
+        out: npt.NDArray[np.int64],
+    ) -> None:
+        """Distance sums by cluster: see :meth:`gpuseg.engines.base.Engine.silhouette_sums`."""
+        d, n = rows.shape
+        threads = thread_count(self.n_jobs)
+        step = max(1, -(-n // threads))
+        scale = np.ldexp(1.0, exponent)
+        run_parallel(
+            lambda start, stop: cpu_distance.silhouette_rows(
+                rows.reshape(-1), n, start, stop, others.reshape(-1), others.shape[1],
+                other_starts, len(other_starts) - 1, d, scale, out,
+            ),
+            [(low, min(low + step, n)) for low in range(0, n, step)] or [(0, 0)],
+        )  # fmt: skip
+
+    def square_silhouettes(
+        self,
+        block: Block,
+        labels: LabelArray,
+        centres: npt.NDArray[np.float32],
+        spread: npt.NDArray[np.float64],
+        counts: npt.NDArray[np.int64],
+        out: npt.NDArray[np.float64],
+    ) -> WideSum:
+        """Squared-Euclidean silhouettes: see :meth:`gpuseg.engines.base.Engine.square_silhouettes`."""
+        d, n = block.shape
+        # A kernel's int64 total takes 2**22 terms below 2**40.
+        step = min(cpu_prepare.BLOCK_MASS, max(1, -(-n // thread_count(self.n_jobs))))
+        totals: list[Any] = run_parallel(
+            lambda start, stop: cpu_distance.square_silhouette_rows(
+                block.reshape(-1),
+                n,
+                start,
+                stop,
+                labels,
+                centres.reshape(-1),
+                len(centres),
+                d,
+                spread,
+                counts,
+                out,
+            ),
+            [(low, min(low + step, n)) for low in range(0, n, int(step))] or [(0, 0)],
+        )
+        return WideSum.from_ints([sum(int(total) for total in totals)], ())
+
+    bitmaps = staticmethod(cpu_records.bitmaps)
+    first_periods = staticmethod(cpu_records.first_periods)
+    triangle = staticmethod(cpu_records.triangle)
+    revenue = staticmethod(cpu_records.revenue)
+    category_sums = staticmethod(cpu_records.category_sums)
+
+
+def _powers(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.ldexp(np.ones(exponent.size), exponent.astype(np.int32))
+
+
+def _mass(weights: Weights, mode: WeightMode, start: int, stop: int) -> WideSum | BinSum:
+    """Total weight of rows [start, stop), in the arithmetic of the whole data set."""
+    if mode is WeightMode.REAL:
+        bins = _Limbs(N_BINS)
+        cpu_prepare.bin_sum(weights.reals, start, stop, bins.hi, bins.lo)
+        return BinSum(bins.wide(N_BINS))
+    if weights.mode is WeightMode.NONE:
+        return WideSum.from_ints([stop - start], ())
+    chunk = weights.integers[start:stop]
+    # Halves keep the plain int64 sums far from overflow: 2**31 rows of 2**31.
+    return WideSum.from_ints([int((chunk & 0xFFFF).sum()) + (int((chunk >> 16).sum()) << 16)], ())

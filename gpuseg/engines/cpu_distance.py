@@ -1,0 +1,156 @@
+"""numba kernels for distances (CPU engine): seeding steps, distance tables, silhouettes.
+
+All of them evaluate the float32 chain of ONE_ANSWER section 5, sixteen rows a register.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpuseg.engines.cpu_prepare import MAGIC, MAGIC_BITS, WEIGHT_INTEGER, WEIGHT_NONE
+from gpuseg.engines.jit import kernel
+from gpuseg.engines.simd import (
+    add_i64,
+    bits_f64,
+    fixed_sqrt,
+    fma,
+    fma32,
+    load,
+    splat,
+    splat_f64,
+    splat_i64,
+    store,
+    sub,
+    sum_i64,
+)
+
+LANES = 16
+ZERO = np.float32(0.0)
+
+
+@kernel
+def chain(x, stride, i, point, d):
+    """d2 of row i to a point: the definition, one row."""
+    acc = ZERO
+    for f in range(d):
+        t = x[f * stride + i] - point[f]
+        acc = fma32(t, t, acc)
+    return acc
+
+
+@kernel
+def distance_rows(x, stride, start, stop, points, n_points, d, squared, out, out_stride):
+    """out[p, i] = d2 (or its float32 square root) of rows [start, stop) to each point."""
+    for p in range(n_points):
+        point = points[p * d : p * d + d]
+        base = p * out_stride
+        whole = start + (stop - start) // LANES * LANES
+        for i in range(start, whole, LANES):
+            acc = splat(ZERO)
+            for f in range(d):
+                t = sub(load(x, f * stride + i), splat(point[f]))
+                acc = fma(t, t, acc)
+            store(out, base + i, acc)
+        for i in range(whole, stop):
+            out[base + i] = chain(x, stride, i, point, d)
+        if not squared:
+            for i in range(start, stop):
+                out[base + i] = np.sqrt(out[base + i])
+
+
+@kernel
+def potential(value, weights, real, mode, i, scale):
+    """Integer potential of one row: w * rint(d2 * s), or rint(float32(w * d2) * s) with real weights."""
+    if mode == WEIGHT_NONE:
+        return bits_f64(np.float64(value) * scale + MAGIC) - MAGIC_BITS
+    if mode == WEIGHT_INTEGER:
+        return weights[i] * (bits_f64(np.float64(value) * scale + MAGIC) - MAGIC_BITS)
+    weighted = np.float32(np.float64(real[i]) * np.float64(value))
+    return bits_f64(np.float64(weighted) * scale + MAGIC) - MAGIC_BITS
+
+
+@kernel
+def potential_rows(closest, start, stop, weights, real, mode, scale, out):
+    """Integer potential of rows [start, stop)."""
+    for i in range(start, stop):
+        out[i] = potential(closest[i], weights, real, mode, i, scale)
+
+
+@kernel
+def seed_rows(
+    x, stride, start, stop, closest, points, n_points, d, weights, real, mode, scale, out, out_stride, sums
+):  # fmt: skip
+    """out[p, i] = min(closest[i], d2 to candidate p) over rows [start, stop); sums[p] += their potentials."""
+    distance_rows(x, stride, start, stop, points, n_points, d, True, out, out_stride)
+    for p in range(n_points):
+        base = p * out_stride
+        total = np.int64(0)
+        for i in range(start, stop):
+            nearer = min(closest[i], out[base + i])
+            out[base + i] = nearer
+            total += potential(nearer, weights, real, mode, i, scale)
+        sums[p] += total
+
+
+@kernel
+def silhouette_rows(x, stride, start, stop, y, y_stride, starts, k, d, scale, out):
+    """out[i, c] += sum over columns of cluster c in y of rint(sqrt(d2) * scale), for rows [start, stop) of x.
+
+    Columns of one cluster are contiguous. |dist * scale| < 2**51, so adding 1.5 * 2**52 rounds it; a sum of n such
+    terms stays in int64 because the scale leaves log2(n) bits.
+    """
+    point = np.empty(d, np.float32)
+    magic = splat_f64(MAGIC)
+    factor = splat_f64(scale)
+    for i in range(start, stop):
+        for f in range(d):
+            point[f] = x[f * stride + i]
+        for c in range(k):
+            first = starts[c]
+            last = starts[c + 1]
+            whole = first + (last - first) // LANES * LANES
+            lanes = splat_i64(np.int64(0))
+            for j in range(first, whole, LANES):
+                acc = splat(ZERO)
+                for f in range(d):
+                    t = sub(splat(point[f]), load(y, f * y_stride + j))
+                    acc = fma(t, t, acc)
+                lanes = add_i64(lanes, fixed_sqrt(acc, factor, magic))
+            # Each lane carries the magic number's bits as often as it was added to; modulo 2**64 they come off.
+            total = sum_i64(lanes) - (whole - first) * MAGIC_BITS
+            for j in range(whole, last):
+                dist = np.sqrt(chain(y, y_stride, j, point, d))
+                total += bits_f64(np.float64(dist) * scale + MAGIC) - MAGIC_BITS
+            out[i, c] += total
+
+
+@kernel
+def square_silhouette_rows(x, stride, start, stop, labels, centres, k, d, spread, counts, out):
+    """Squared-Euclidean silhouette of rows [start, stop) into ``out``; returns the sum of rint(s * 2**40).
+
+    The mean squared distance of a row to cluster c is d2(row, centre) + spread[c]; the own cluster's mean leaves the
+    row itself out by the factor N / (N - 1).
+    """
+    total = np.int64(0)
+    unit = np.float64(1 << 40)
+    for i in range(start, stop):
+        own = np.int64(labels[i])
+        value = np.float64(0.0)
+        if counts[own] > 1:
+            size = np.float64(counts[own])
+            a = np.float64(0.0)
+            b = np.inf
+            for c in range(k):
+                if counts[c] == 0:
+                    continue
+                mean = np.float64(chain(x, stride, i, centres[c * d : c * d + d], d)) + spread[c]
+                if c == own:
+                    a = mean * size / (size - 1.0)
+                elif mean < b:
+                    b = mean
+            larger = max(a, b)
+            if larger > 0.0:
+                value = (b - a) / larger
+        out[i] = value
+        total += bits_f64(value * unit + MAGIC) - MAGIC_BITS
+    return total
