@@ -1,0 +1,114 @@
+"""The benchmarks run at tiny sizes, so that they cannot rot; what they compare is the same work."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "asv_benchmarks"
+SUITES = sorted(path.stem for path in (FOLDER / "benchmarks").glob("[a-z]*.py") if path.stem != "data")
+TINY = {"shape": [(600, 3, 4)]}
+"""Sizes that replace a suite's own, by parameter name."""
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_on_path(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+def classes(suite: str) -> list[type]:
+    module = importlib.import_module(f"benchmarks.{suite}")
+    return [
+        value
+        for _, value in inspect.getmembers(module, inspect.isclass)
+        if value.__module__ == module.__name__
+    ]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_suites_run_tiny(suite):
+    for benchmark in classes(suite):
+        assert benchmark.__doc__.splitlines()[0].endswith("?"), (
+            f"{benchmark.__name__}: the docstring is the question"
+        )
+        sizes = [
+            TINY.get(name, values)
+            for name, values in zip(benchmark.param_names, benchmark.params, strict=True)
+        ]
+        for case in itertools.product(*sizes):
+            instance = benchmark()
+            instance.setup(*case)
+            for name, method in inspect.getmembers(instance, inspect.ismethod):
+                if name.startswith(("time_", "track_", "peakmem_")):
+                    method(*case)
+
+
+def test_asv_finds_the_suites():
+    settings = json.loads((FOLDER / "asv.conf.json").read_text(encoding="utf-8"))
+    assert (FOLDER / settings["benchmark_dir"]).is_dir()
+    assert "kmeans" in SUITES
+
+
+def run_peers(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, FOLDER / "peers.py", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | environment)
+
+
+def test_peers_run_tiny(tmp_path):
+    report = tmp_path / "peers.json"
+    sizes = ("--n", "3000", "--d", "4", "--k", "5", "--iterations", "3", "--rounds", "2", "--pause", "0")
+    done = run_peers("kmeans", *sizes, "--json", str(report), OPENBLAS_CORETYPE="Haswell")
+    assert done.returncode == 0, done.stderr
+    assert "starting again without OPENBLAS_CORETYPE" in done.stderr
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert found["machine"]["cpus_allowed"] >= 1
+    assert [comparison["data"] for comparison in found["comparisons"]] == ["blobs", "overlapping"]
+    for comparison in found["comparisons"]:
+        results = {result["peer"]: result for result in comparison["results"]}
+        assert {"gpuseg", "scikit-learn"} <= set(results), found["missing"]
+        assert set(results) | set(found["missing"]) == {
+            "gpuseg",
+            "scikit-learn",
+            "oneDAL",
+            "faiss",
+            "dask-ml",
+        }
+        assert results["gpuseg"]["ratio"] == 1.0
+        for name, result in results.items():
+            assert result["peer"] in done.stdout
+            assert len(result["seconds"]) == 2
+            assert result["iterations"] == 3, "three iterations do not converge on these data"
+            # The same work: the same local optimum, up to the rounding of another library.
+            assert result["inertia"] == pytest.approx(results["gpuseg"]["inertia"], rel=1e-4), name
+        ours = results["gpuseg"]
+        assert ours["reported_inertia"] == pytest.approx(ours["inertia"], rel=1e-6)
+
+
+def test_a_missing_peer_is_named(monkeypatch, capsys):
+    peers = importlib.import_module("peers")
+    adapters = importlib.import_module("kmeans_peers")
+
+    def absent():
+        raise adapters.PeerUnavailableError("not installed (No module named 'faiss')")
+
+    monkeypatch.setitem(adapters.PEERS, "faiss", absent)
+    assert peers.main(["kmeans", "--peers", "faiss"]) == 1
+    assert "faiss: not installed" in capsys.readouterr().out
+
+
+def test_the_judge_of_inertia_is_float64():
+    import numpy as np
+
+    from benchmarks.data import inertia_float64  # the fixture puts the folder on the path
+
+    x = np.array([[1.0], [3.0], [10.0]], np.float32)
+    assert inertia_float64(x, np.array([[2.0], [10.5]])) == 1.0 + 1.0 + 0.25
