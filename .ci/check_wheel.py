@@ -29,9 +29,8 @@ def main(wheel: str) -> int:
         print(f"missing from the wheel: {name}")
     for name in sorted(foreign):
         print(f"foreign in the wheel: {name}")
-    print(
-        f"{Path(wheel).name}: {len(names)} files, {sum(name.startswith('gpuseg/kernels/') for name in names)} of kernels"
-    )
+    kernels = sum(name.startswith("gpuseg/kernels/") for name in names)
+    print(f"{Path(wheel).name}: {len(names)} files, {kernels} of them kernels")
     return 1 if missing or foreign else 0
 
 

@@ -42,5 +42,5 @@ def test_there_are_examples():
 def test_examples_run():
     namespace: dict[str, object] = {}
     for block in BLOCKS:
-        exec(compile(block, "README.md", "exec"), namespace)  # noqa: S102 (our own text)
+        exec(compile(block, "README.md", "exec"), namespace)
     assert len(namespace["features"]) == 50
