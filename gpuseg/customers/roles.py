@@ -133,12 +133,14 @@ def _nearest(column: str, names: Sequence[str]) -> str:
     return f"the table has: {shown}" if names else "the table has no columns"
 
 
-def type_problem(role: str, column: str, kind: str) -> str | None:
-    """The sentence for a column of the wrong kind, or ``None`` if its kind fits the role."""
-    needed = ROLE_KINDS[role]
-    if kind == "null" or kind in _ALLOWED[needed]:
-        return None
-    return f"column {column!r} ({role}) holds {kind}; {_CURES[needed]}"
+def fits_role(role: str, kind: str) -> bool:
+    """Whether values of this kind can play the role; a column of nulls alone can play any."""
+    return kind == "null" or kind in _ALLOWED[ROLE_KINDS[role]]
+
+
+def type_cure(role: str) -> str:
+    """What to do about a column of the wrong kind."""
+    return _CURES[ROLE_KINDS[role]]
 
 
 def value_kind(dtype: pa.DataType) -> str:

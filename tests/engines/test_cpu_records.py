@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuseg.engines import cpu_records
@@ -20,7 +20,6 @@ RECORDS = st.lists(
     ),
     max_size=120,
 )
-quick = settings(deadline=None, max_examples=60)
 
 
 def columns(records):
@@ -42,7 +41,6 @@ def active(records):
     return periods
 
 
-@quick
 @given(RECORDS)
 def test_bitmaps_hold_the_set_of_active_periods(records):
     bits = marked(records)
@@ -52,13 +50,11 @@ def test_bitmaps_hold_the_set_of_active_periods(records):
         assert word == sum(1 << p for p in expected.get(customer, ()))
 
 
-@quick
 @given(RECORDS, st.integers(0, 120))
 def test_bitmaps_of_two_halves_are_the_or(records, cut):
     assert np.array_equal(marked(records[:cut]) | marked(records[cut:]), marked(records))
 
 
-@quick
 @given(RECORDS)
 def test_first_period_is_the_minimum(records):
     first = np.full(N_CUSTOMERS, 99, np.int32)
@@ -67,7 +63,6 @@ def test_first_period_is_the_minimum(records):
     assert first.tolist() == [min(expected.get(c, {-1})) for c in range(N_CUSTOMERS)]
 
 
-@quick
 @given(RECORDS, st.lists(st.integers(-1, N_PERIODS - 1), min_size=N_CUSTOMERS, max_size=N_CUSTOMERS))
 def test_triangle_counts_customers_by_acquisition_and_age(records, first):
     counts = np.zeros((N_PERIODS, N_PERIODS), np.int64)
@@ -86,7 +81,6 @@ def test_triangle_leaves_out_periods_past_the_buffer():
     assert counts.tolist() == [[0, 0, 0], [1, 1, 0], [0, 0, 0]]
 
 
-@quick
 @given(RECORDS, st.lists(st.integers(-1, N_PERIODS - 1), min_size=N_CUSTOMERS, max_size=N_CUSTOMERS))
 def test_revenue_by_acquisition_and_age(records, first):
     customer, period, amount, _ = columns(records)
@@ -102,7 +96,6 @@ def test_revenue_by_acquisition_and_age(records, first):
     assert np.array_equal(money, expected)
 
 
-@quick
 @given(RECORDS, st.randoms(use_true_random=False))
 def test_category_sums_in_any_order(records, random):
     shuffled = random.sample(records, len(records))

@@ -1,0 +1,280 @@
+"""One part of a source, checked and normalised (room ``customers``, called by transactions and dask_frames).
+
+A :class:`Reader` is a small record that travels to workers; :meth:`Reader.normalise` is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from gpuseg.customers import local_time, values
+from gpuseg.customers.audit import CODE, KIND, NOTE, PROBLEM, REJECT, TOTAL, TYPE, Audit, Finding
+from gpuseg.customers.roles import (
+    CATEGORY,
+    FLAG,
+    KEY,
+    MONEY,
+    NUMBER,
+    REQUIRED,
+    ROLE_KINDS,
+    TIME,
+    Roles,
+    fits_role,
+    value_kind,
+)
+from gpuseg.customers.roles import (
+    CODE as CODE_KIND,
+)
+from gpuseg.customers.sources import Raw
+from gpuseg.errors import SchemaError
+
+UNKNOWN = "unknown"
+"""Category of the lines that have none."""
+
+Mask = npt.NDArray[np.bool_]
+
+_KIND_WORDS = {"integer": "whole numbers", "text": "text"}
+_TIME_TYPE = pa.timestamp("us", "UTC")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One part, normalised, and what was found in it.
+
+    Parameters
+    ----------
+    table : pyarrow.Table or None
+        The rows that were kept; ``None`` where a required column cannot be used at all.
+    audit : Audit
+        Counts over all rows of the part.
+    customer_type : pyarrow.DataType or None
+        Type in which the customer keys came.
+    """
+
+    table: pa.Table | None
+    audit: Audit
+    customer_type: pa.DataType | None = None
+
+    def require_table(self, where: str) -> pa.Table:
+        """The table, or the problems for which there is none.
+
+        Raises
+        ------
+        SchemaError
+            A required column cannot be used.
+        """
+        if self.table is None:
+            raise SchemaError(where, self.audit.problems())
+        return self.table
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How columns become records.
+
+    Parameters
+    ----------
+    roles : Roles
+        Which column plays which role.
+    time_zone : str
+        Calendar in which days are counted.
+    naive : str
+        What a time without a zone means: "utc" or "local".
+    minor_units : int
+        Decimals of the currency.
+    on_bad_rows : str
+        "error" or "reject".
+    as_text : bool
+        All values are text (CSV).
+    skip : frozenset of str
+        Roles whose columns are unusable, already reported.
+    integer_keys : frozenset of str
+        Columns of text keys that are to become int64.
+    """
+
+    roles: Roles
+    time_zone: str
+    naive: str
+    minor_units: int
+    on_bad_rows: str
+    as_text: bool = False
+    skip: frozenset[str] = field(default_factory=frozenset)
+    integer_keys: frozenset[str] = field(default_factory=frozenset)
+
+    def usable(self) -> dict[str, str]:
+        """Role to column, for the roles whose column can be read."""
+        return {role: name for role, name in self.roles.declared().items() if role not in self.skip}
+
+    def columns(self) -> list[str]:
+        """The columns to read, each once."""
+        return list(dict.fromkeys(self.usable().values()))
+
+    def whole_number_keys(self, raws: Sequence[Raw]) -> frozenset[str]:
+        """Columns of text keys that are whole numbers in every part."""
+        keys = [name for role, name in self.usable().items() if ROLE_KINDS[role] == KEY]
+        return frozenset(
+            name for name in keys if all(values.whole_numbers(_array(raw.table, name)) for raw in raws)
+        )
+
+    def normalise(self, raw: Raw) -> Checked:
+        """Check one part and turn it into exact values."""
+        tally = _Tally(raw.table.num_rows)
+        columns: dict[str, Any] = {}
+        customer_type = None
+        for role, name in self.usable().items():
+            if name in raw.mixed:
+                tally.mixed(role, name, raw.mixed[name])
+                continue
+            array = _array(raw.table, name)
+            if not self.as_text and not fits_role(role, value_kind(array.type)):
+                tally.add(TYPE, role, name, value_kind(array.type), len(array))
+                continue
+            converted = self._convert(role, name, array)
+            tally.take(role, name, converted)
+            columns[role] = converted.values
+            if role == "customer":
+                customer_type = _own_type(raw.table[name].type, converted.values)
+        return self._assemble(columns, tally, customer_type)
+
+    def _convert(self, role: str, name: str, array: pa.Array) -> values.Converted:
+        kind = ROLE_KINDS[role]
+        if kind == KEY:
+            if name in self.integer_keys:
+                array = array.cast(pa.int64())
+            return values.identifiers(array, required=role in {"customer", "basket"})
+        if kind == MONEY:
+            return values.money(array, self.minor_units, required=role in REQUIRED)
+        if kind == TIME:
+            return values.times(array, self.time_zone, self.naive)
+        if kind == NUMBER:
+            return values.numbers(array)
+        if kind == FLAG:
+            return values.flags(array, when_null="null taken as false")
+        assert kind in {CATEGORY, CODE_KIND}
+        return values.categories(array, UNKNOWN)
+
+    def _assemble(self, columns: dict[str, Any], tally: _Tally, customer_type: pa.DataType | None) -> Checked:
+        self._check_signs(columns, tally)
+        keep = tally.rows_to_keep(self.on_bad_rows, columns.get("consent"))
+        rejected = tally.n_rows - int(np.count_nonzero(keep))
+        if any(role not in columns for role in REQUIRED):
+            return Checked(None, Audit(tally.n_rows, rejected, tally.found), customer_type)
+        days = local_time.local_days(columns["time"], self.time_zone)
+        self._count(columns, keep, tally)
+        kept_days = days[keep]
+        span = (int(kept_days.min()), int(kept_days.max())) if len(kept_days) else None
+        table = _table(columns, days)
+        if rejected:
+            table = table.filter(pa.array(keep))
+        return Checked(table, Audit(tally.n_rows, rejected, tally.found, span), customer_type)
+
+    def _check_signs(self, columns: dict[str, Any], tally: _Tally) -> None:
+        for role in ("discount", "coupon"):
+            if role in columns and "amount" in columns:
+                negative = (columns[role] < 0) & (columns["amount"] >= 0)
+                tally.bad(role, self.usable()[role], "negative", negative)
+
+    def _count(self, columns: dict[str, Any], keep: Mask, tally: _Tally) -> None:
+        usable = self.usable()
+        for role in ("amount", "discount", "coupon"):
+            if role in columns:
+                tally.add(
+                    TOTAL, role, usable[role], "sum of absolute values", _exact_total(columns[role][keep])
+                )
+        low = int(np.count_nonzero(columns["amount"][keep] <= 0))
+        tally.add(NOTE, "amount", usable["amount"], "zero or negative", low)
+        if "quantity" in columns:
+            quantity = columns["quantity"].fill_null(1).to_numpy(zero_copy_only=False)[keep]
+            low = int(np.count_nonzero(quantity <= 0))
+            tally.add(NOTE, "quantity", usable["quantity"], "zero or negative", low)
+        if "currency" in columns:
+            for entry in columns["currency"].filter(pa.array(keep)).value_counts().to_pylist():
+                tally.add(CODE, "currency", usable["currency"], entry["values"], entry["counts"])
+
+
+class _Tally:
+    """Findings of one part while it is being read."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+        self.found: dict[Finding, int] = {}
+        self.masks: dict[Finding, Mask] = {}
+
+    def add(self, kind: str, role: str, name: str, what: str, count: int) -> None:
+        if count:
+            finding = Finding(kind, role, name, what)
+            self.found[finding] = self.found.get(finding, 0) + count
+
+    def bad(self, role: str, name: str, what: str, mask: Mask) -> None:
+        if mask.any():
+            self.masks[Finding(PROBLEM, role, name, what)] = mask
+
+    def take(self, role: str, name: str, converted: values.Converted) -> None:
+        for what, mask in converted.bad.items():
+            self.bad(role, name, what, mask)
+        for what, count in converted.notes.items():
+            self.add(NOTE, role, name, what, count)
+        if ROLE_KINDS[role] == KEY and self.n_rows:
+            kind = _KIND_WORDS.get(value_kind(converted.values.type))
+            if kind is not None:
+                self.add(KIND, role, name, kind, self.n_rows - converted.values.null_count)
+
+    def mixed(self, role: str, name: str, kinds: Mapping[str, int]) -> None:
+        if ROLE_KINDS[role] != KEY or len(kinds) < 2:
+            self.add(PROBLEM, role, name, "not convertible", sum(kinds.values()))
+            return
+        for kind, count in kinds.items():
+            self.add(KIND, role, name, kind, count)
+
+    def rows_to_keep(self, on_bad_rows: str, consent: Mask | None) -> Mask:
+        keep = np.ones(self.n_rows, np.bool_)
+        for finding, mask in self.masks.items():
+            count = int(np.count_nonzero(mask))
+            if on_bad_rows == "reject":
+                keep &= ~mask
+                self.found[finding._replace(kind=REJECT)] = count
+            else:
+                self.found[finding] = count
+        if consent is not None:
+            keep &= consent
+            self.found[Finding(REJECT, "consent", "", "not given")] = int(np.count_nonzero(~consent))
+        return keep
+
+
+def _array(table: pa.Table, name: str) -> pa.Array:
+    """One column as one array; text with 64-bit offsets, which hold any amount of it."""
+    column = table[name]
+    if value_kind(column.type) == "text" and not pa.types.is_dictionary(column.type):
+        column = column.cast(pa.large_string())
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def _own_type(came: pa.DataType, converted: pa.Array) -> pa.DataType:
+    own = came.value_type if pa.types.is_dictionary(came) else came
+    same = value_kind(own) == value_kind(converted.type)
+    return own if same else converted.type
+
+
+def _table(columns: dict[str, Any], days: npt.NDArray[np.int32]) -> pa.Table:
+    arrays: dict[str, Any] = {}
+    for role, column in columns.items():
+        if role in {"currency", "consent"}:
+            continue
+        arrays[role] = column if isinstance(column, pa.Array) else pa.array(column)
+        if role == "time":
+            arrays[role] = arrays[role].cast(_TIME_TYPE)
+            arrays["day"] = pa.array(days, pa.int32()).cast(pa.date32())
+    return pa.table(arrays)
+
+
+def _exact_total(minor: npt.NDArray[np.int64]) -> int:
+    """Sum of absolute values as a Python integer: no order of additions, no overflow."""
+    absolute = np.abs(minor)
+    high = int((absolute >> 26).sum(dtype=np.int64))
+    return (high << 26) + int((absolute & ((1 << 26) - 1)).sum(dtype=np.int64))

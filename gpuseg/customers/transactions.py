@@ -1,0 +1,386 @@
+"""Reading transactions (room ``customers``): from any source to checked, exact, typed records.
+
+:func:`read_transactions` is what users call; :class:`Transactions` is what everything else in this room takes.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import pyarrow as pa
+
+from gpuseg.customers import contents, local_time
+from gpuseg.customers import roles as role_rules
+from gpuseg.customers.audit import NOTE, Audit
+from gpuseg.customers.reader import Checked, Reader
+from gpuseg.customers.roles import Roles
+from gpuseg.customers.sources import Raw, Source, is_dask_frame, open_source
+from gpuseg.errors import InputError, SchemaError
+
+logger = logging.getLogger("gpuseg.customers")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Some of the records, readable again and again.
+
+    Parameters
+    ----------
+    load : callable
+        Returns the records as :class:`~gpuseg.customers.reader.Checked`: normalised, with their audit.
+    delayed : object or None
+        The same as a Dask task, for Dask sources.
+    """
+
+    load: Callable[[], Checked]
+    delayed: Any = None
+
+
+@dataclass(frozen=True)
+class Transactions:
+    """Checked records and what is known of them. Made by :func:`read_transactions`.
+
+    Records are Arrow tables with one column a role that was declared: ``customer`` and ``basket`` and ``product``
+    (int64 or text), ``time`` (timestamp[us, UTC]), ``amount``, ``discount``, ``coupon`` (int64 minor units),
+    ``quantity``, ``category`` (dictionary of text), ``own_label`` (bool), and ``day`` (date32, the local calendar day).
+
+    Parameters
+    ----------
+    partitions : tuple of Partition
+        The records. Order and borders never change an answer.
+    roles : Roles
+        Which column of the source played which role.
+    kind : str
+        "pandas", "polars", "arrow" or "dask": the kind of frame that results come as.
+    where : str
+        Words for the source in messages.
+    time_zone : str
+        The calendar in which days, weeks and months are counted.
+    minor_units : int
+        Decimals of the currency: an amount is an integer times ``10 ** -minor_units``.
+    customer_type : pyarrow.DataType or None
+        The type in which customer keys came and in which they are given back.
+    customer_dtype : object or None
+        The same for pandas.
+    audit : Audit or None
+        What was found in the records; ``None`` for Dask, whose records are read when a result is computed.
+    fingerprint : str
+        Names the contents (Dask: the task graph) of the records.
+
+    See Also
+    --------
+    read_transactions : The only way to make one.
+    """
+
+    partitions: tuple[Partition, ...]
+    roles: Roles
+    kind: str
+    where: str
+    time_zone: str
+    minor_units: int
+    customer_type: pa.DataType | None
+    customer_dtype: Any
+    audit: Audit | None
+    fingerprint: str
+
+    @property
+    def n_rows(self) -> int | None:
+        """Records kept; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.n_rows - self.audit.n_rejected
+
+    @property
+    def n_rejected(self) -> int | None:
+        """Records left out for the reasons in :attr:`rejects`; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.n_rejected
+
+    @property
+    def rejects(self) -> dict[str, int] | None:
+        """Records left out, by reason (a record may have several); ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.rejects()
+
+    @property
+    def n_nonpositive_amount(self) -> int | None:
+        """Records kept whose amount is 0 or less: returns and adjustments; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.note("amount", "zero or negative")
+
+    @property
+    def n_nonpositive_quantity(self) -> int | None:
+        """Records kept whose quantity is 0 or less; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.note("quantity", "zero or negative")
+
+    @property
+    def currency(self) -> str | None:
+        """Code of the currency, where a column says so."""
+        return None if self.audit is None else self.audit.currency()
+
+    def notes(self) -> dict[str, int]:
+        """Everything that was counted about records that were kept, in plain words."""
+        found = {} if self.audit is None else self.audit.counts(NOTE)
+        return {f"{f.role} {f.what}": count for f, count in found.items()}
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The normalised records, partition by partition.
+
+        Raises
+        ------
+        SchemaError
+            The records of a Dask partition have problems (other sources were checked when they were read).
+        """
+        for partition in self.partitions:
+            checked = partition.load()
+            if self.audit is None:
+                checked.audit.require_usable(self.where)
+            yield checked.require_table(self.where)
+
+
+def read_transactions(
+    source: Any,
+    *,
+    customer: str,
+    time: str,
+    amount: str,
+    basket: str | None = None,
+    quantity: str | None = None,
+    product: str | None = None,
+    category: str | None = None,
+    discount: str | None = None,
+    coupon: str | None = None,
+    own_label: str | None = None,
+    currency: str | None = None,
+    consent: str | None = None,
+    time_zone: str | None = None,
+    naive: str = "utc",
+    minor_units: int = 2,
+    on_bad_rows: str = "error",
+) -> Transactions:
+    """Read transaction records: one row a line of a receipt, or a row a purchase.
+
+    Parameters
+    ----------
+    source : path, glob, folder, list of paths, Arrow table, pandas, polars or Dask dataframe
+        Parquet or CSV files (``.parquet``, ``.csv``, also compressed), local or through fsspec (``s3://...``). Files
+        and frames are read and checked now; a Dask dataframe when a result is computed.
+    customer : str
+        Column with the key of the customer, whole numbers or text. Kept with its type: 1 and "1" are never merged.
+        From CSV, keys are whole numbers only if all are, without leading zeros.
+    time : str
+        Column with the time of the record: timestamp, with or without a zone, or date.
+    amount : str
+        Column with the money of the line, in units such as euros or dollars, after discounts. Lines with an amount of
+        0 or less are kept and counted (see Notes).
+    basket : str, optional
+        Column with the number of the receipt; visits are then distinct receipts, else distinct days.
+    quantity : str, optional
+        Column with the number of pieces (or weight, or volume). Kept, counted where 0 or less, never multiplied.
+    product : str, optional
+        Column with the key of the product.
+    category : str, optional
+        Column with the name of the spend category; where it is missing the line belongs to the category "unknown".
+    discount : str, optional
+        Column with the money taken off by the seller, positive, in the units of ``amount``; a missing one is 0.
+    coupon : str, optional
+        Column with the money paid by coupon, positive; a missing one is 0.
+    own_label : str, optional
+        Column that says whether the product is of the seller's own label; a missing one is false.
+    currency : str, optional
+        Column with the currency; two currencies are refused.
+    consent : str, optional
+        Column that says whether the customer agreed to profiling. Rows where it is not true are left out and counted.
+    time_zone : str, optional
+        The calendar in which days, weeks and months are counted, such as "America/New_York". Default: the zone of the
+        column, or UTC, with one warning, where times carry none.
+    naive : {"utc", "local"}, default "utc"
+        What times without a zone mean: instants in UTC, or the wall clock of ``time_zone``. It moves the instants;
+        ``time_zone`` only decides on which day they fall.
+    minor_units : int, default 2
+        Decimals of the currency, 0 to 6. Amounts become integers of minor units; one with more decimals is a problem,
+        never rounded away. If amounts are in cents already, 0.
+    on_bad_rows : {"error", "reject"}, default "error"
+        What to do with rows that lack a customer, time or amount, or have one that cannot be real: refuse the table
+        with all problems listed, or leave the rows out, counted by reason.
+
+    Returns
+    -------
+    Transactions
+        The records and what is known of them.
+
+    Raises
+    ------
+    SchemaError
+        Columns or values do not fit their roles; every problem is listed with its count.
+    SourceError
+        A file is missing, cut off or empty, or no record is left.
+    InputError
+        An option has no such value.
+
+    Notes
+    -----
+    Returns and adjustments: a line whose amount is 0 or less stays. It counts in net spend and in revenue, but it is
+    no visit, and shares are of lines that are not returns; :func:`gpuseg.customers.features.features` says how.
+
+    Memory: the declared columns of files and frames are held, about 70 bytes a record with all roles. Larger tables go
+    through Dask.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> table = pa.table({"who": [1, 1, 2], "at": ["2024-01-01", "2024-02-01", "2024-01-15"], "paid": [9.5, 3.25, 7.0]})
+    >>> table = table.set_column(1, "at", table["at"].cast(pa.timestamp("s")))
+    >>> tx = read_transactions(table, customer="who", time="at", amount="paid", time_zone="Europe/Paris")
+    >>> tx.n_rows, tx.n_rejected
+    (3, 0)
+    """
+    declared = role_rules.declare_roles(
+        customer=customer,
+        time=time,
+        amount=amount,
+        basket=basket,
+        quantity=quantity,
+        product=product,
+        category=category,
+        discount=discount,
+        coupon=coupon,
+        own_label=own_label,
+        currency=currency,
+        consent=consent,
+    )
+    reader = Reader(
+        declared, _zone_option(time_zone, naive), naive, _minor_option(minor_units), _bad_rows(on_bad_rows)
+    )
+    if is_dask_frame(source):
+        from gpuseg.customers import dask_frames
+
+        return dask_frames.read_dask(source, reader, time_zone)
+    return _read_opened(open_source(source), reader, time_zone)
+
+
+def _zone_option(time_zone: str | None, naive: str) -> str:
+    if naive not in {"utc", "local"}:
+        raise InputError(f"naive={naive!r} is not an option; use 'utc' or 'local'")
+    if time_zone is None:
+        if naive == "local":
+            raise InputError("naive='local' needs time_zone=, the zone whose wall clock the times show")
+        return "UTC"
+    return local_time.check_zone(time_zone)
+
+
+def _minor_option(minor_units: object) -> int:
+    if isinstance(minor_units, bool) or not isinstance(minor_units, int) or not 0 <= minor_units <= 6:
+        raise InputError(f"minor_units={minor_units!r} is not a number of decimals from 0 to 6")
+    return minor_units
+
+
+def _bad_rows(on_bad_rows: str) -> str:
+    if on_bad_rows not in {"error", "reject"}:
+        raise InputError(f"on_bad_rows={on_bad_rows!r} is not an option; use 'error' or 'reject'")
+    return on_bad_rows
+
+
+def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Transactions:
+    schemas = list(dict.fromkeys((part.label, part.schema) for part in source.parts))
+    problems = schema_problems(reader.roles, schemas)
+    reader = replace(reader, as_text=source.as_text, skip=unusable_roles(reader.roles, schemas))
+    columns = reader.columns()
+    first = source.parts[0].read(columns)
+    if time_zone is None:
+        reader = replace(reader, time_zone=column_zone(reader.roles, [("", first.table.schema)]) or "UTC")
+    raws: Iterable[Raw] = chain([first], (part.read(columns) for part in source.parts[1:]))
+    if source.as_text:  # whether keys are whole numbers is a question to all parts
+        raws = list(raws)
+        reader = replace(reader, integer_keys=reader.whole_number_keys(raws))
+    checked = [reader.normalise(raw) for raw in raws]
+    audit = _merged(checked)
+    problems += audit.problems()
+    if problems:
+        raise SchemaError(source.where, problems)
+    audit.require_usable(source.where)
+    if time_zone is None and audit.note("time", "taken as UTC"):
+        warn_utc(source.where, audit.note("time", "taken as UTC"))
+    _log_notes(source.where, audit)
+    return Transactions(
+        partitions=tuple(
+            Partition(partial(_same, item)) for item in checked if item.table is not None and len(item.table)
+        ),
+        roles=reader.roles,
+        kind=source.kind,
+        where=source.where,
+        time_zone=reader.time_zone,
+        minor_units=reader.minor_units,
+        customer_type=next((item.customer_type for item in checked if item.customer_type is not None), None),
+        customer_dtype=source.key_dtype(reader.roles.customer) if source.key_dtype else None,
+        audit=audit,
+        fingerprint=_contents(checked, audit),
+    )
+
+
+def schema_problems(declared: Roles, schemas: Sequence[tuple[str, pa.Schema]]) -> list[str]:
+    """Everything that is wrong with the declaration and the columns, before any value is read."""
+    problems = role_rules.role_problems(declared)
+    several = len({label for label, _ in schemas}) > 1
+    for label, schema in schemas:
+        problems += role_rules.column_problems(declared, schema.names, f" in {label}" if several else "")
+    mixed = role_rules.mixed_kind_problems(declared, schemas) if several else []
+    return problems + mixed
+
+
+def unusable_roles(declared: Roles, schemas: Sequence[tuple[str, pa.Schema]]) -> frozenset[str]:
+    """Roles whose column is not there exactly once in every file; their values are not looked at."""
+    return frozenset(
+        role
+        for role, column in declared.declared().items()
+        if any(schema.names.count(column) != 1 for _, schema in schemas)
+    )
+
+
+def column_zone(declared: Roles, schemas: Sequence[tuple[str, pa.Schema]]) -> str | None:
+    """Time zone that the time column itself carries."""
+    for _, schema in schemas:
+        index = schema.get_field_index(declared.time)
+        if index >= 0 and pa.types.is_timestamp(schema.field(index).type) and schema.field(index).type.tz:
+            return local_time.check_zone(schema.field(index).type.tz)
+    return None
+
+
+def warn_utc(where: str, rows: int | None) -> None:
+    """Say once that times without a zone were taken as UTC."""
+    count = "times carry" if rows is None else f"{rows:,} times carry"
+    message = (
+        f"{where}: {count} no time zone; they are taken as UTC and days are counted in UTC. "
+        "Give time_zone= (and naive='local' if they show a wall clock)"
+    )
+    logger.warning(message)
+    warnings.warn(message, UserWarning, stacklevel=4)
+
+
+def _merged(checked: Sequence[Checked]) -> Audit:
+    audit = Audit()
+    for item in checked:
+        audit = audit.merge(item.audit)
+    return audit
+
+
+def _same(checked: Checked) -> Checked:
+    return checked
+
+
+def _contents(checked: Sequence[Checked], audit: Audit) -> str:
+    digest = (0, 0)
+    names: list[str] = []
+    for item in checked:
+        if item.table is not None:
+            digest = contents.merge_digests(digest, contents.table_digest(item.table))
+            names = list(item.table.column_names)
+    return contents.name_contents(digest, audit.n_rows - audit.n_rejected, names)
+
+
+def _log_notes(where: str, audit: Audit) -> None:
+    for finding, count in audit.counts(NOTE).items():
+        logger.info("%s: %s (%s) %s: %d rows", where, finding.column, finding.role, finding.what, count)
+    for reason, count in audit.rejects().items():
+        logger.warning("%s: %d rows left out: %s", where, count, reason)
