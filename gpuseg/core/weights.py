@@ -1,8 +1,8 @@
 """Sample weights (core): which of three exact arithmetics the weights of a data set need.
 
-No weights count as ones. Integral weights below 2**31 multiply integers, so a weight of 3 equals three copies of
-the row, bit for bit. Any other weights are rounded once to float32. Which mode holds is decided over *all* rows,
-never partition by partition. ONE_ANSWER section 4.
+No weights count as ones. Integral weights below 2**31 whose sum is below 2**47 multiply integers, so a weight of 3
+equals three copies of the row, bit for bit. Any other weights are rounded once to float32. Which mode holds is decided
+over *all* rows, never partition by partition. ONE_ANSWER section 4.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from gpuseg.errors import ContractError, InputError, RangeError
 
 INTEGER_LIMIT = float(1 << 31)
 """Integral weights from here on are treated as real."""
+INTEGER_MASS = 1 << 47
+"""Integral weights whose sum reaches this are treated as real: w * x_q**2 <= w * 2**80 must add up below 2**127."""
 
 
 class WeightMode(IntEnum):
@@ -25,6 +27,12 @@ class WeightMode(IntEnum):
     NONE = 0
     INTEGER = 1
     REAL = 2
+
+
+def counting(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Mask of the rows that count: weight > 0 after rounding to float32."""
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, and WeightRange.mode refuses it
+        return np.asarray(weights.astype(np.float32) > 0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class WeightRange:
     given : bool
         Whether weights were given at all.
     total : int
-        Sum of the integral weights (Python integer); meaningless unless ``integral``.
+        Sum of the weights (Python integer); 0 unless ``integral``.
     """
 
     n_positive: int
@@ -69,7 +77,7 @@ class WeightRange:
         integral = bool(np.all((good == np.rint(good)) & (good < INTEGER_LIMIT)))
         total = sum(good.astype(np.int64).tolist()) if integral else 0
         return cls(
-            n_positive=int(np.count_nonzero(good.astype(np.float32) > 0)),
+            n_positive=int(np.count_nonzero(counting(good))),
             n_bad=int(weights.size - good.size),
             integral=integral,
             maximum=float(good.max()) if good.size else 0.0,
@@ -79,13 +87,14 @@ class WeightRange:
 
     def merge(self, other: WeightRange) -> WeightRange:
         """Facts about the rows of both."""
+        integral = self.integral and other.integral
         return WeightRange(
             n_positive=self.n_positive + other.n_positive,
             n_bad=self.n_bad + other.n_bad,
-            integral=self.integral and other.integral,
+            integral=integral,
             maximum=max(self.maximum, other.maximum),
             given=self.given or other.given,
-            total=self.total + other.total,
+            total=self.total + other.total if integral else 0,
         )
 
     def mode(self) -> WeightMode:
@@ -106,7 +115,7 @@ class WeightRange:
         if self.n_positive == 0:
             msg = "sample_weight has no positive value; at least one row needs a weight > 0"
             raise InputError(msg)
-        if self.integral:
+        if self.integral and self.total < INTEGER_MASS:
             return WeightMode.INTEGER
         if self.maximum > float(np.finfo(np.float32).max):
             msg = f"sample_weight reaches {self.maximum:g}, beyond float32; divide the weights by a constant"

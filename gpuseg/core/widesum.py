@@ -100,7 +100,7 @@ class WideSum:
     def from_int64(cls, values: npt.ArrayLike) -> WideSum:
         """Sign-extend int64 values."""
         narrow = np.asarray(values, dtype=np.int64)
-        return cls(narrow >> np.int64(63), narrow.view(np.uint64).copy())
+        return cls(np.asarray(narrow >> np.int64(63)), narrow.view(np.uint64).copy())
 
     @classmethod
     def from_ints(cls, values: Iterable[int], shape: int | tuple[int, ...]) -> WideSum:
@@ -123,9 +123,10 @@ class WideSum:
         if self.shape != other.shape:
             msg = f"cannot merge wide sums of shapes {self.shape} and {other.shape}"
             raise ContractError(msg)
-        lo = self.lo + other.lo
-        carry = (lo < self.lo).astype(np.int64)
-        return WideSum(self.hi + other.hi + carry, lo)
+        # Arrays stay arrays: numpy turns a sum of shape () into a scalar, and scalars warn of the wrap that is meant.
+        lo = np.asarray(np.add(self.lo, other.lo))
+        carry = np.asarray(lo < self.lo, dtype=np.int64)
+        return WideSum(np.asarray(np.add(np.add(self.hi, other.hi), carry)), lo)
 
     def reshape(self, *shape: int) -> WideSum:
         """The same sums under another shape."""
