@@ -195,7 +195,10 @@ def moments_integer(source, start, stop, weights, scale, total_hi, total_lo, squ
 
 @kernel
 def moments_real(source, start, stop, weights, scale, scale2, total_hi, total_lo, square_hi, square_lo):
-    """Sums of rint(w x s) and rint(w x**2 s2) over rows [start, stop), float32 weights; zero weights add zero."""
+    """Sums of rint(w x s) and rint(w x**2 s2) over rows [start, stop), float32 weights.
+
+    A row of weight 0 adds zero whatever its values: their squares may be infinite, and 0 * infinity is NaN.
+    """
     d = source.shape[1]
     for block in range(start, stop, BLOCK_MASS):
         end = min(block + BLOCK_MASS, stop)
@@ -206,7 +209,7 @@ def moments_real(source, start, stop, weights, scale, scale2, total_hi, total_lo
             u = np.int64(0)
             for i in range(block, end):
                 w = np.float64(weights[i])
-                x = np.float64(source[i, f])
+                x = np.float64(source[i, f]) if w != 0.0 else np.float64(0.0)
                 t += bits_f64((w * x) * s + MAGIC) - MAGIC_BITS
                 u += bits_f64((w * (x * x)) * s2 + MAGIC) - MAGIC_BITS
             add_shifted(total_hi, total_lo, f, t, 0)
