@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,10 @@ class LloydState:
         Summed squared shift of the last step, infinity before the first.
     n_relocated : int
         Empty clusters moved so far.
+    seed : int
+        64-bit seed of the run's random stages; 0 where nothing is drawn.
+    exponent : tuple of int
+        Fixed-point exponent of each feature's sums.
     """
 
     centres: Float32Array
@@ -101,6 +106,8 @@ class LloydState:
     max_iter: int
     shift: float = math.inf
     n_relocated: int = 0
+    seed: int = 0
+    exponent: tuple[int, ...] = ()
 
     @property
     def converged(self) -> bool:
@@ -111,6 +118,36 @@ class LloydState:
     def finished(self) -> bool:
         """Whether no further pass is to be made."""
         return self.converged or self.iteration >= self.max_iter
+
+    def to_record(self) -> dict[str, Any]:
+        """A JSON-serialisable record that restores the state bit for bit."""
+        return {
+            "centres": [[value.hex() for value in row] for row in self.centres.astype(np.float64).tolist()],
+            "n_features": self.centres.shape[1],
+            "iteration": self.iteration,
+            "tolerance": self.tolerance.hex(),
+            "max_iter": self.max_iter,
+            "shift": self.shift.hex(),
+            "n_relocated": self.n_relocated,
+            "seed": self.seed,
+            "exponent": list(self.exponent),
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> LloydState:
+        """The state that :meth:`to_record` described."""
+        rows = [[float.fromhex(value) for value in row] for row in record["centres"]]
+        centres = np.array(rows, np.float32).reshape(len(rows), record["n_features"])
+        return cls(
+            centres=centres,
+            iteration=record["iteration"],
+            tolerance=float.fromhex(record["tolerance"]),
+            max_iter=record["max_iter"],
+            shift=float.fromhex(record["shift"]),
+            n_relocated=record["n_relocated"],
+            seed=record["seed"],
+            exponent=tuple(record["exponent"]),
+        )
 
 
 def empty_clusters(sums: ClusterSums) -> npt.NDArray[np.intp]:

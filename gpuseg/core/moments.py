@@ -242,10 +242,7 @@ class Layout:
         Subtracting and rounding are monotone, so the largest magnitude after centring is that of an end of the range.
         """
         centre = np.where(which, mean, 0.0)
-        if not seen.weights.n_positive:
-            return cls(centre, which, Scales.of(seen.max_abs(), seen.weights), seen.max_abs())
-        ends = [np.abs(_to_float32(end - centre).astype(np.float64)) for end in (seen.minimum, seen.maximum)]
-        max_abs = np.maximum(*ends)
+        max_abs = centred_max_abs(seen, centre)
         return cls(centre, which, Scales.of(max_abs, seen.weights), max_abs)
 
     def require_range(self, weights: WeightRange, names: Sequence[str] | None = None) -> None:
@@ -256,11 +253,7 @@ class Layout:
         RangeError
             If a feature exceeds 2**50 after centring, or a weighted squared distance could pass 2**127.
         """
-        for f in np.flatnonzero(~(self.max_abs <= LARGEST))[:1]:
-            name = names[f] if names else f"feature {f}"
-            reached = f"{name} reaches {self.max_abs[f]:g} in magnitude"
-            msg = f"{reached}, beyond 2**50; divide it by a constant or take its log"
-            raise RangeError(msg)
+        require_block_range(self.max_abs, names)
         reach = math.fsum((2.0 * largest) * (2.0 * largest) for largest in self.max_abs.tolist())
         if weights.given and reach * weights.maximum >= LARGEST_DISTANCE:
             reached = f"weights up to {weights.maximum:g} times squared distances up to {reach:g}"
@@ -272,6 +265,29 @@ class Layout:
         if source.dtype == np.float32 and not self.centred.any():
             return np.asarray(source, dtype=np.float32)
         return _to_float32(source.astype(np.float64) - self.centre)
+
+
+def centred_max_abs(seen: FeatureRange, centre: Float64Array) -> Float64Array:
+    """Largest magnitude of ``float32(x - centre)``: that of an end of the range, as both operations are monotone."""
+    if not seen.weights.n_positive:
+        return seen.max_abs()
+    ends = [np.abs(_to_float32(end - centre).astype(np.float64)) for end in (seen.minimum, seen.maximum)]
+    return np.maximum(*ends)
+
+
+def require_block_range(max_abs: Float64Array, names: Sequence[str] | None = None) -> None:
+    """Refuse features beyond 2**50 after centring.
+
+    Raises
+    ------
+    RangeError
+        Names the first such feature.
+    """
+    for f in np.flatnonzero(~(max_abs <= LARGEST))[:1]:
+        name = names[f] if names else f"feature {f}"
+        reached = f"{name} reaches {max_abs[f]:g} in magnitude"
+        msg = f"{reached}, beyond 2**50; divide it by a constant or take its log"
+        raise RangeError(msg)
 
 
 def offset_features(moments: Moments) -> npt.NDArray[np.bool_]:

@@ -103,12 +103,15 @@ class Engine(Protocol):
         states: Sequence[AssignState],
         scales: Scales,
         *,
+        sums: bool = True,
         inertia: bool = False,
         distance: npt.NDArray[np.float32] | None = None,
     ) -> list[AssignResult]:
         """Nearest centre of every row for each model, in one read of the block.
 
-        ``states[m].labels`` and ``.sums`` are updated. ``distance`` (one model only) receives each row's chain d2.
+        ``states[m].labels`` and ``.sums`` are updated. Without ``sums`` only labels (and the inertia, if asked for) are
+        wanted: masses and totals come back as zeros and the state forgets its sums. ``distance`` (one model only)
+        receives each row's chain d2.
         """
         ...
 

@@ -115,6 +115,7 @@ class CpuEngine:
         states: Sequence[AssignState],
         scales: Scales,
         *,
+        sums: bool = True,
         inertia: bool = False,
         distance: npt.NDArray[np.float32] | None = None,
     ) -> list[AssignResult]:
@@ -124,17 +125,21 @@ class CpuEngine:
         mass_bins = N_BINS if scales.mode is WeightMode.REAL else 1
         spare = _NO_FLOATS if distance is None else distance
         scale = _powers(scales.exponent)
+        known = [state.sums for state in states]
+        for state in states:
+            # An exception half-way must not leave labels and sums that disagree.
+            state.sums = None
         row_chunk = n if len(centres) == 1 else max(4096, _MODEL_CHUNK_BYTES // (4 * d) // 16 * 16)
 
         def work(start: int, stop: int) -> list[tuple[_Limbs, _Limbs, _Limbs, int]]:
             parts = [(_Limbs(c.size), _Limbs(len(c) * mass_bins), _Limbs(N_BINS)) for c in centres]
             moved = [0] * len(centres)
             for low in range(start, stop, max(row_chunk, 1)):
-                for m, (c, state, (total, mass, bins)) in enumerate(zip(centres, states, parts, strict=True)):
+                for m, (c, (total, mass, bins)) in enumerate(zip(centres, parts, strict=True)):
                     moved[m] += cpu_assign.assign_rows(
                         flat, n, low, min(low + row_chunk, stop), c.reshape(-1), d, len(c),
-                        state.labels, state.sums is None, scale, weights.integers, weights.reals, int(weights.mode),
-                        True, inertia, spare, distance is not None,
+                        states[m].labels, known[m] is None, scale, weights.integers, weights.reals, int(weights.mode),
+                        sums, inertia, spare, distance is not None,
                         total.hi, total.lo, mass.hi, mass.lo, bins.hi, bins.lo,
                     )  # fmt: skip
             return [(*part, count) for part, count in zip(parts, moved, strict=True)]
@@ -142,23 +147,23 @@ class CpuEngine:
         done = run_parallel(work, self._ranges(n))
         results = []
         for m, (c, state) in enumerate(zip(centres, states, strict=True)):
-            sums, moved = self._collect([thread[m] for thread in done], c, state, scales)
-            state.sums = sums
-            results.append(AssignResult(sums, moved))
+            full, moved = self._collect([thread[m] for thread in done], c, known[m] if sums else None, scales)
+            state.sums = full if sums else None
+            results.append(AssignResult(full, moved))
         return results
 
     @staticmethod
     def _collect(
         parts: list[tuple[_Limbs, _Limbs, _Limbs, int]],
         centres: npt.NDArray[np.float32],
-        state: AssignState,
+        known: ClusterSums | None,
         scales: Scales,
     ) -> tuple[ClusterSums, int]:
         """Full sums of the partition: what was remembered plus what every thread changed."""
         k, d = centres.shape
         full = ClusterSums.zero(k, scales.exponent, scales.mode)
-        if state.sums is not None:
-            full = ClusterSums(state.sums.mass, state.sums.total, full.inertia, full.exponent)
+        if known is not None:
+            full = ClusterSums(known.mass, known.total, full.inertia, full.exponent)
         for total, mass, bins, _ in parts:
             weight = BinSum(mass.wide(k, N_BINS)) if scales.mode is WeightMode.REAL else mass.wide(k)
             change = ClusterSums(weight, total.wide(k, d), BinSum(bins.wide(N_BINS)), scales.exponent)

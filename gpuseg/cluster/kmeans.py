@@ -1,0 +1,406 @@
+"""KMeans (cluster): Lloyd's algorithm with one answer on any hardware, in scikit-learn's manners."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import numbers
+import secrets
+import uuid
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from gpuseg.cluster.inputs import open_table
+from gpuseg.cluster.lloyd import Finished, run_lloyd
+from gpuseg.cluster.predicting import Fitted, predict_dask, transform_dask
+from gpuseg.cluster.preparing import Prepared, prepare
+from gpuseg.cluster.seeding import best_seeding, gather_sample
+from gpuseg.core.lloyd import ClusterSums, LloydState, absolute_tolerance
+from gpuseg.core.moments import FeatureRange, Scales, require_block_range
+from gpuseg.core.seeding import AUTO_SEEDINGS
+from gpuseg.engines.choose import EngineChoice, choose_engine
+from gpuseg.errors import InputError
+from gpuseg.graph.executors import Executor, executor_for
+from gpuseg.graph.memo import memo_bytes
+from gpuseg.graph.tables import Table, is_path
+from gpuseg.graph.tasks import Job, close_partition, scan_partition
+
+logger = logging.getLogger("gpuseg.cluster")
+
+_SEED_LIMIT = 1 << 64
+
+
+class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """K-means clustering whose labels, centres and inertia are the same bits wherever it runs.
+
+    The answer does not depend on chunking, threads, workers, engine or faults: distances follow one float32 chain,
+    sums are exact integers, and random draws go by who a row is.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters k.
+    init : {"k-means++"} or array_like of shape (k, d), default="k-means++"
+        Greedy k-means++ on a sample of at most 2**18 rows, or the initial centres themselves.
+    n_init : "auto" or int, default="auto"
+        Seedings, each followed by Lloyd's algorithm on the sample; the best one goes on. "auto": 8 for k-means++. An
+        array as ``init`` is used once.
+    max_iter : int, default=300
+        Full passes over the data at most.
+    tol : float, default=1e-4
+        The fit stops when the summed squared shift of the centres is at most ``tol`` times the mean variance of the
+        features (scikit-learn's rule). With 0 it stops when the centres no longer change.
+    verbose : int, default=0
+        Accepted for compatibility; progress goes to the logger ``gpuseg.cluster``.
+    random_state : int, RandomState, Generator or None, default=None
+        Seed of the draws. None takes a fresh seed, recorded as ``seed_``.
+    sample_start : bool, default=True
+        Whether full passes start from where Lloyd's algorithm ends on the sample (when the sample is smaller than the
+        data) or from the seeds themselves.
+    engine : {"auto", "cpu", "cuda"}, default="auto"
+        Who computes; "auto" says in ``engine_`` which it took.
+    n_jobs : int or None, default=None
+        Threads of the CPU engine; None or -1 for all that are allowed. The answer does not depend on it.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray of shape (k, d)
+        Centres in the input's units and type.
+    labels_ : ndarray of int32, shape (n,)
+        Cluster of each row by the final centres. For a Dask collection: a lazy Dask array or series.
+    inertia_ : float
+        Weighted sum of squared distances to the nearest centre, rounded once from the exact sum.
+    n_iter_ : int
+        Full passes made, without the closing one.
+    n_relocated_ : int
+        Empty clusters that were moved to far rows.
+    n_features_in_, feature_names_in_
+        As in scikit-learn.
+    seed_ : int
+        The 64-bit seed that was used.
+    engine_, placement_ : str
+        Who computed, and where.
+    centred_features_ : ndarray of bool, shape (d,)
+        Features that were centred in float64 before the rounding to float32 (every feature of float64 input).
+    wide_features_ : ndarray of bool, shape (d,)
+        Features whose largest magnitude exceeds 2**30 standard deviations.
+
+    Notes
+    -----
+    Cost: two reads to prepare (three for float64), O(n k d) a pass. Memory: one float32 copy of the data unless it is
+    already feature-major float32, plus O(n) bytes. Sums are exact; a row's distance is the float32 chain
+    ``acc = fma(t, t, acc)`` over features in order, ties go to the lower cluster.
+
+    References
+    ----------
+    Lloyd 1982; Arthur & Vassilvitskii 2007 (k-means++).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gpuseg import KMeans
+    >>> X = np.array([[1, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]], dtype=np.float32)
+    >>> km = KMeans(n_clusters=2, init=X[[0, 3]]).fit(X)
+    >>> km.labels_
+    array([0, 0, 0, 1, 1, 1], dtype=int32)
+    >>> km.inertia_
+    16.0
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: str | npt.ArrayLike = "k-means++",
+        n_init: str | int = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        verbose: int = 0,
+        random_state: Any = None,
+        sample_start: bool = True,
+        engine: str = "auto",
+        n_jobs: int | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.verbose = verbose
+        self.random_state = random_state
+        self.sample_start = sample_start
+        self.engine = engine
+        self.n_jobs = n_jobs
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,  # noqa: ARG002 (scikit-learn's signature)
+        sample_weight: Any = None,
+        *,
+        customer: str | None = None,
+    ) -> KMeans:
+        """Find the centres.
+
+        Parameters
+        ----------
+        X : array_like, DataFrame (pandas, polars), pyarrow.Table, Dask array or dataframe, or path, shape (n, d)
+            Rows by features; a path, glob or folder of Parquet files is read by row group. float32 and float64 are
+            used as they are, other numbers go as float64. A pandas or Dask frame's named index is the customer key.
+        y : object
+            Ignored.
+        sample_weight : array_like of shape (n,), optional
+            Weights >= 0; for a Dask collection a Dask array with the same chunks, for files a column name.
+        customer : str, optional
+            Column that holds the customer key (not a feature). With keys the answer does not depend on row order.
+
+        Returns
+        -------
+        KMeans
+            The fitted estimator.
+
+        Raises
+        ------
+        InputError
+            For parameters or data that cannot be used; the message names the value and the remedy.
+        EngineUnavailableError
+            If the engine asked for cannot run here.
+        """
+        self._check_parameters()
+        choice = choose_engine(self.engine, self.n_jobs)
+        seed = _seed(self.random_state)
+        table = open_table(self, X, sample_weight, customer, reset=True)
+        executor = executor_for(table)
+        try:
+            job = Job(uuid.uuid4().hex, choice, memo_bytes())
+            prepared = prepare(
+                executor, job, single=table.single, n_clusters=self.n_clusters, columns=table.columns
+            )
+            start = self._start(executor, prepared, seed)
+            done = run_lloyd(executor, prepared, start, want_labels=table.kind != "dask")
+        finally:
+            executor.close()
+        self._keep(table, prepared, done, choice, seed)
+        self.placement_ = executor.placement
+        self.labels_ = (
+            predict_dask(_features_of(X, table), self._fitted) if done.labels is None else done.labels
+        )
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Index of the nearest centre of each row.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+            Rows by features.
+
+        Returns
+        -------
+        ndarray of int32, shape (n,)
+            For a Dask array a lazy Dask array, for a Dask frame a lazy series with the frame's index.
+
+        Raises
+        ------
+        InputError
+            For values that are not finite or out of range.
+        """
+        check_is_fitted(self)
+        table = open_table(self, X, None, self._customer_in(X), reset=False)
+        if table.kind == "dask":
+            return predict_dask(_features_of(X, table), self._fitted)
+        return np.concatenate([self._fitted.labels(part.load().values) for part in table.partitions])
+
+    def transform(self, X: Any) -> Any:
+        """Euclidean distance of each row to each centre.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+            Rows by features.
+
+        Returns
+        -------
+        ndarray of shape (n, k)
+            In the type of ``X``; lazy and of the same kind for a Dask collection.
+
+        Raises
+        ------
+        InputError
+            For values that are not finite or out of range.
+        """
+        check_is_fitted(self)
+        table = open_table(self, X, None, self._customer_in(X), reset=False)
+        if table.kind == "dask":
+            names = tuple(self.get_feature_names_out())
+            return transform_dask(_features_of(X, table), self._fitted, names)
+        return np.concatenate([self._fitted.distances(part.load().values) for part in table.partitions])
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: ARG002 (as above)
+        """The negative inertia of rows under this model.
+
+        Parameters
+        ----------
+        X : as in :meth:`fit`
+            Rows by features.
+        y : object
+            Ignored.
+        sample_weight : as in :meth:`fit`, optional
+            Weights.
+
+        Returns
+        -------
+        float
+            ``-inertia``, rounded once from the exact sum.
+
+        Raises
+        ------
+        InputError
+            For values that are not finite or out of range.
+        """
+        check_is_fitted(self)
+        table = open_table(self, X, sample_weight, self._customer_in(X), reset=False)
+        executor = executor_for(table)
+        try:
+            job = Job(uuid.uuid4().hex, self._fitted.engine, memo_bytes())
+            seen = functools.reduce(FeatureRange.merge, executor.map(scan_partition, job))
+            seen.require_finite(table.columns)
+            seen.require_representable(table.columns)
+            layout = replace(self._fitted.layout, scales=Scales.of(seen.max_abs(), seen.weights))
+            closed = executor.map(close_partition, job.with_layout(layout), self._fitted.centres, False)
+        finally:
+            executor.close()
+        total = functools.reduce(ClusterSums.merge, [sums for sums, _ in closed])
+        return -float(total.inertia.to_float64())
+
+    def _check_parameters(self) -> None:
+        """Refuse parameters that have no meaning, before any data is read."""
+        if not _is_whole(self.n_clusters) or self.n_clusters < 1:
+            msg = f"n_clusters={self.n_clusters!r} must be a whole number >= 1"
+            raise InputError(msg)
+        if not _is_whole(self.max_iter) or self.max_iter < 1:
+            msg = f"max_iter={self.max_iter!r} must be a whole number >= 1"
+            raise InputError(msg)
+        if (
+            isinstance(self.tol, bool)
+            or not isinstance(self.tol, (int, float, np.number))
+            or not 0 <= self.tol < np.inf
+        ):
+            msg = f"tol={self.tol!r} must be a finite number >= 0"
+            raise InputError(msg)
+        if self.n_init != "auto" and (not _is_whole(self.n_init) or int(self.n_init) < 1):
+            msg = f"n_init={self.n_init!r} must be 'auto' or a whole number >= 1"
+            raise InputError(msg)
+        if isinstance(self.init, str) and self.init != "k-means++":
+            msg = f"init={self.init!r} is not known; use 'k-means++' or an array of {self.n_clusters} centres"
+            raise InputError(msg)
+
+    def _start(self, executor: Executor, prepared: Prepared, seed: int) -> LloydState:
+        """The state that full passes begin with."""
+        tolerance = absolute_tolerance(float(self.tol), prepared.moments.variance())
+        d = prepared.seen.minimum.size
+        blank = LloydState(
+            centres=np.zeros((self.n_clusters, d), np.float32),
+            iteration=0,
+            tolerance=tolerance,
+            max_iter=int(self.max_iter),
+            seed=seed,
+            exponent=tuple(prepared.layout.scales.exponent.tolist()),
+        )
+        if not isinstance(self.init, str):
+            return replace(blank, centres=self._given_centres(prepared))
+        sample = gather_sample(executor, prepared, seed)
+        n_init = AUTO_SEEDINGS if self.n_init == "auto" else int(self.n_init)
+        engine = replace(prepared.job.engine, name="cpu").build()
+        best = best_seeding(engine, sample, prepared.layout.scales, blank, self.n_clusters, n_init, seed)
+        is_part = sample.identity.size < prepared.seen.weights.n_positive
+        return replace(blank, centres=best.centres if self.sample_start and is_part else best.seeds)
+
+    def _given_centres(self, prepared: Prepared) -> npt.NDArray[np.float32]:
+        """``init`` as an array, in block coordinates."""
+        given = np.asarray(self.init, dtype=np.float64)
+        d = prepared.seen.minimum.size
+        if given.shape != (self.n_clusters, d):
+            msg = (
+                f"The shape of the initial centers {given.shape} does not match n_clusters={self.n_clusters} "
+                f"and the {d} features of X"
+            )
+            raise InputError(msg)
+        if not np.isfinite(given).all():
+            bad = int(given.size - np.isfinite(given).sum())
+            msg = f"init has {bad} NaN or infinite values; give finite centres"
+            raise InputError(msg)
+        centres = prepared.layout.block_values(given)
+        require_block_range(np.abs(centres.astype(np.float64)).max(axis=0))
+        return np.ascontiguousarray(centres)
+
+    def _keep(
+        self, table: Table, prepared: Prepared, done: Finished, choice: EngineChoice, seed: int
+    ) -> None:
+        """Set the fitted attributes."""
+        state = done.state
+        wide = state.centres.astype(np.float64) + prepared.layout.centre
+        self.cluster_centers_ = wide.astype(np.float32 if table.single else np.float64)
+        self.inertia_ = done.inertia
+        self.n_iter_ = state.iteration
+        self.n_relocated_ = state.n_relocated
+        self.seed_ = seed
+        self.engine_ = f"{choice.name} ({choice.reason})"
+        self.centred_features_ = prepared.layout.centred
+        self.wide_features_ = prepared.wide
+        self._n_features_out = self.n_clusters
+        self._fitted = Fitted(state.centres, prepared.layout, table.columns, choice)
+        self._customer = table.customer
+        if done.n_used < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({done.n_used}) found smaller than n_clusters "
+                f"({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _customer_in(self, X: Any) -> str | None:
+        """The customer column of the fit, where ``X`` has it too."""
+        if is_path(X):
+            return self._customer
+        names = getattr(X, "columns", None) if not hasattr(X, "column_names") else X.column_names
+        return (
+            self._customer
+            if self._customer is not None and names is not None and self._customer in names
+            else None
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _seed(random_state: Any) -> int:
+    """64 bits from any ``random_state`` that scikit-learn accepts."""
+    if random_state is None:
+        return secrets.randbits(64)
+    if _is_whole(random_state):
+        if not 0 <= int(random_state) < _SEED_LIMIT:
+            msg = f"random_state={random_state} must be in 0 .. 2**64 - 1"
+            raise InputError(msg)
+        return int(random_state)
+    if hasattr(random_state, "integers"):
+        return int(random_state.integers(_SEED_LIMIT - 1, dtype=np.uint64, endpoint=True))
+    if hasattr(random_state, "randint"):
+        return int(random_state.randint(0, 1 << 32, dtype=np.uint64)) << 32 | int(
+            random_state.randint(0, 1 << 32, dtype=np.uint64)
+        )
+    msg = f"random_state={random_state!r} cannot be used; give an int, a RandomState, a Generator or None"
+    raise InputError(msg)
+
+
+def _features_of(X: Any, table: Table) -> Any:
+    """The feature columns of a Dask frame, in the order of the table; an array as it is."""
+    return X[list(table.columns)] if table.columns is not None else X

@@ -1,0 +1,123 @@
+"""Predicting (cluster): a fitted model applied to rows in memory, chunk by chunk wherever they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuseg.core.moments import Layout, centred_max_abs, require_block_range
+from gpuseg.core.weights import Weights
+from gpuseg.engines.base import AssignState, Block
+from gpuseg.engines.choose import EngineChoice
+from gpuseg.graph.tables import frame_values, numeric_matrix
+from gpuseg.graph.tasks import block_of
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fitted model needs to label rows: small, and safe to send to workers.
+
+    Parameters
+    ----------
+    centres : ndarray of float32, shape (k, d)
+        In block coordinates.
+    layout : Layout
+        Centring and scales of the fit.
+    columns : tuple of str, optional
+        Feature names.
+    engine : EngineChoice
+        Who computes.
+    """
+
+    centres: Float32Array
+    layout: Layout
+    columns: tuple[str, ...] | None
+    engine: EngineChoice
+
+    def block(self, values: npt.NDArray[np.floating[Any]]) -> Block:
+        """Rows in block coordinates, refused where they are not finite or out of range."""
+        seen = self.engine.build().scan(values, None, None)
+        seen.require_finite(self.columns)
+        require_block_range(centred_max_abs(seen, self.layout.centre), self.columns)
+        return block_of(values, self.layout, self.engine)
+
+    def labels(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int32]:
+        """Index of the nearest centre of each row; shape (n,)."""
+        block = self.block(values)
+        state = AssignState.fresh(block.shape[1], len(self.centres))
+        engine = self.engine.build()
+        engine.assign(block, Weights.ones(), [self.centres], [state], self.layout.scales, sums=False)
+        return state.labels.astype(np.int32)
+
+    def distances(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+        """Euclidean distance of each row to each centre, in the type of ``values``; shape (n, k)."""
+        block = self.block(values)
+        out = np.empty((len(self.centres), block.shape[1]), np.float32)
+        self.engine.build().distances(block, self.centres, out, squared=False)
+        return out.T.astype(values.dtype, order="C")
+
+
+def chunk_values(rows: Any, fitted: Fitted) -> npt.NDArray[np.floating[Any]]:
+    """Feature values of one computed chunk of a Dask collection."""
+    if hasattr(rows, "columns"):
+        return frame_values(rows[list(fitted.columns)] if fitted.columns else rows)
+    return numeric_matrix(rows)
+
+
+def predict_chunk(rows: Any, fitted: Fitted) -> Any:
+    """Labels of one chunk: an array for an array, a series with the same index for a frame."""
+    labels = fitted.labels(chunk_values(rows, fitted)) if len(rows) else np.empty(0, np.int32)
+    if not hasattr(rows, "columns"):
+        return labels
+    import pandas as pd
+
+    return pd.Series(labels, index=rows.index, name="label")
+
+
+def transform_chunk(rows: Any, fitted: Fitted, names: tuple[str, ...]) -> Any:
+    """Distances of one chunk: an array for an array, a frame with the same index for a frame."""
+    values = chunk_values(rows, fitted)
+    table = fitted.distances(values) if len(rows) else np.empty((0, len(fitted.centres)), values.dtype)
+    if not hasattr(rows, "columns"):
+        return table
+    import pandas as pd
+
+    return pd.DataFrame(table, index=rows.index, columns=list(names))
+
+
+def predict_dask(X: Any, fitted: Fitted) -> Any:
+    """Labels of a Dask collection, lazily: an array for an array, a series for a frame."""
+    if hasattr(X, "columns"):
+        import pandas as pd
+
+        meta = pd.Series([], dtype=np.int32, name="label", index=X._meta.index)  # noqa: SLF001 (dask's documented meta)
+        return X.map_partitions(predict_chunk, fitted, meta=meta)
+    return _one_block_wide(X).map_blocks(
+        predict_chunk, fitted, drop_axis=1, dtype=np.int32, meta=np.empty(0, np.int32)
+    )
+
+
+def transform_dask(X: Any, fitted: Fitted, names: tuple[str, ...]) -> Any:
+    """Distances of a Dask collection, lazily, in the same kind."""
+    k = len(fitted.centres)
+    if hasattr(X, "columns"):
+        import pandas as pd
+
+        single = all(str(kind) == "float32" for kind in X.dtypes)
+        kind = np.float32 if single else np.float64
+        meta = pd.DataFrame(np.empty((0, k), kind), columns=list(names), index=X._meta.index)  # noqa: SLF001
+        return X.map_partitions(transform_chunk, fitted, names, meta=meta)
+    X = _one_block_wide(X)
+    kind = np.float32 if X.dtype == np.float32 else np.float64
+    return X.map_blocks(
+        transform_chunk, fitted, names, chunks=(X.chunks[0], (k,)), dtype=kind, meta=np.empty((0, 0), kind)
+    )
+
+
+def _one_block_wide(X: Any) -> Any:
+    return X if X.numblocks[1] == 1 else X.rechunk({1: -1})

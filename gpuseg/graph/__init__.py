@@ -1,0 +1,4 @@
+"""Who does it where: collections to partitions, pure tasks, local threads or a Dask client, trees of merges.
+
+The only room that imports ``dask.distributed``; the rooms above hand it tables and functions of one partition.
+"""

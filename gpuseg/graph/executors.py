@@ -1,0 +1,191 @@
+"""Where tasks run (graph): threads of this process, or the workers of a Dask client.
+
+A task is a module-level function ``task(partition, *arguments)``; it is pure, idempotent and unpinned, and what it
+returns is small. ``map`` gathers results in partition order, ``reduce`` merges them as a tree. DESIGN section 2.4.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from gpuseg.graph.memo import forget_partitions
+from gpuseg.graph.tables import GraphPartition, Table
+
+logger = logging.getLogger("gpuseg.graph")
+
+Result = TypeVar("Result")
+
+_FAN_IN = 8
+_RETRIES = 3
+
+
+class Executor(Protocol):
+    """Runs tasks over the partitions of one table."""
+
+    placement: str
+
+    def map(
+        self, task: Callable[..., Result], *common: Any, each: Sequence[Any] | None = None
+    ) -> list[Result]:
+        """``task(partition, [each,] *common)`` for every partition, in order."""
+        ...
+
+    def reduce(
+        self,
+        task: Callable[..., Result],
+        merge: Callable[[Result, Result], Result],
+        *common: Any,
+        each: Sequence[Any] | None = None,
+    ) -> Result:
+        """The merged results; ``merge`` is associative and commutative."""
+        ...
+
+    def close(self) -> None:
+        """Forget what was remembered of the table."""
+        ...
+
+
+class LocalExecutor:
+    """Tasks one after the other in this process; the engine's threads share each partition's rows."""
+
+    placement = "threads of this process"
+
+    def __init__(self, table: Table) -> None:
+        self._partitions = table.partitions
+
+    def map(
+        self, task: Callable[..., Result], *common: Any, each: Sequence[Any] | None = None
+    ) -> list[Result]:
+        """See :class:`Executor`."""
+        return [
+            task(partition, *own, *common)
+            for partition, own in zip(self._partitions, _each(each, len(self._partitions)), strict=True)
+        ]
+
+    def reduce(
+        self,
+        task: Callable[..., Result],
+        merge: Callable[[Result, Result], Result],
+        *common: Any,
+        each: Sequence[Any] | None = None,
+    ) -> Result:
+        """See :class:`Executor`."""
+        return functools.reduce(merge, self.map(task, *common, each=each))
+
+    def close(self) -> None:
+        """See :class:`Executor`."""
+        forget_partitions([partition.token for partition in self._partitions])
+
+
+class ClientExecutor:
+    """Tasks on the workers of a ``distributed.Client``.
+
+    Partitions of Dask collections are computed once and kept as futures, which the scheduler can compute again; files
+    are read by the tasks themselves.
+    """
+
+    placement = "workers of the Dask client"
+
+    def __init__(self, table: Table, client: Any) -> None:
+        self._client = client
+        self._run = uuid.uuid4().hex[:8]
+        self._step = 0
+        self._tokens = [partition.token for partition in table.partitions]
+        graphs = [part.delayed() for part in table.partitions if isinstance(part, GraphPartition)]
+        futures = iter(client.compute(graphs, retries=_RETRIES) if graphs else [])
+        self._partitions = [
+            next(futures) if isinstance(part, GraphPartition) else part for part in table.partitions
+        ]
+
+    def _submit(
+        self, task: Callable[..., Result], common: tuple[Any, ...], each: Sequence[Any] | None
+    ) -> list[Any]:
+        self._step += 1
+        name = f"gpuseg-{task.__name__.strip('_')}-{self._run}-{self._step}"
+        return [
+            self._client.submit(
+                task, partition, *own, *common, key=f"{name}-{i}", pure=False, retries=_RETRIES
+            )
+            for i, (partition, own) in enumerate(
+                zip(self._partitions, _each(each, len(self._partitions)), strict=True)
+            )
+        ]
+
+    def map(
+        self, task: Callable[..., Result], *common: Any, each: Sequence[Any] | None = None
+    ) -> list[Result]:
+        """See :class:`Executor`."""
+        results: list[Result] = self._client.gather(self._submit(task, common, each))
+        return results
+
+    def reduce(
+        self,
+        task: Callable[..., Result],
+        merge: Callable[[Result, Result], Result],
+        *common: Any,
+        each: Sequence[Any] | None = None,
+    ) -> Result:
+        """See :class:`Executor`."""
+        level = self._submit(task, common, each)
+        while len(level) > 1:
+            level = [
+                self._client.submit(
+                    merge_all, merge, *level[i : i + _FAN_IN], pure=False, retries=_RETRIES,
+                    key=f"gpuseg-merge-{uuid.uuid4().hex}",
+                )
+                for i in range(0, len(level), _FAN_IN)
+            ]  # fmt: skip
+        result: Result = level[0].result()
+        return result
+
+    def close(self) -> None:
+        """See :class:`Executor`."""
+        self._partitions = []
+        # Best effort: a worker that is gone has nothing to forget, and every memo is bounded anyway.
+        try:
+            self._client.run(forget_partitions, self._tokens, on_error="ignore")
+        except OSError as error:
+            logger.debug("workers could not be asked to forget their memo: %s", error)
+
+
+def merge_all(merge: Callable[[Result, Result], Result], *results: Result) -> Result:
+    """One node of the merge tree."""
+    return functools.reduce(merge, results)
+
+
+def executor_for(table: Table) -> Executor:
+    """Where the tasks of a table run.
+
+    Tables in memory stay with the threads of this process, whose memory they are in; Dask collections and files go
+    to the current Dask client where there is one. The answer is the same either way.
+    """
+    client = None if table.kind == "memory" else current_client()
+    if client is None:
+        return LocalExecutor(table)
+    return ClientExecutor(table, client)
+
+
+def current_client() -> Any | None:
+    """The Dask client of this process, without importing distributed; None inside a worker's task."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        distributed.get_worker()
+    except ValueError:
+        pass
+    else:
+        return None
+    try:
+        return distributed.default_client()
+    except ValueError:
+        return None
+
+
+def _each(each: Sequence[Any] | None, count: int) -> list[tuple[Any, ...]]:
+    return [()] * count if each is None else [(own,) for own in each]

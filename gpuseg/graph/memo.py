@@ -1,0 +1,156 @@
+"""A worker's memo (graph): blocks, labels and sums it may keep between tasks, within a bound.
+
+Nothing here is ever part of an answer: an entry that was evicted, or never made, costs time and changes no bit. Entries
+are keyed by partition token; a task holds an entry's lock while it uses it. ONE_ANSWER section 6.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpuseg.core.weights import Weights
+from gpuseg.engines.base import AssignState, Block
+from gpuseg.errors import InputError
+
+ENVIRONMENT = "GPUSEG_MEMO_BYTES"
+"""Environment variable that bounds the memo of every process a fit uses; 0 switches it off."""
+
+_SHARE = 0.5
+_WORKER_SHARE = 0.3
+
+
+@dataclass
+class Entry:
+    """What is remembered of one partition.
+
+    Parameters
+    ----------
+    block : ndarray of float32, shape (d, n), or None
+        Feature-major values.
+    layout : str
+        Digest of the layout the block was made with; "" for values as they came.
+    weights : Weights or None
+        The partition's weights in the arithmetic of the data set.
+    run : str
+        The fit that the states belong to.
+    states : dict
+        Model number to what the engine keeps of it.
+    """
+
+    block: Block | None = None
+    layout: str = ""
+    weights: Weights | None = None
+    run: str = ""
+    states: dict[int, AssignState] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def n_bytes(self) -> int:
+        """Bytes held."""
+        total = 0 if self.block is None else self.block.nbytes
+        if self.weights is not None:
+            total += self.weights.integers.nbytes + self.weights.reals.nbytes
+        return total + sum(state.labels.nbytes for state in self.states.values())
+
+    def states_of(self, run: str) -> dict[int, AssignState]:
+        """States of one fit; another fit's are dropped."""
+        if self.run != run:
+            self.run, self.states = run, {}
+        return self.states
+
+
+class Memo:
+    """Least recently used entries within a number of bytes."""
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def entry(self, token: str, max_bytes: int) -> Iterator[Entry]:
+        """The entry of a partition, locked; afterwards old entries are evicted until ``max_bytes`` hold."""
+        with self._lock:
+            entry = self._entries.get(token) or Entry()
+            self._entries[token] = entry
+            self._entries.move_to_end(token)
+        with entry.lock:
+            yield entry
+        self._evict(max_bytes)
+
+    def forget(self, tokens: Iterable[str]) -> None:
+        """Drop the entries of some partitions."""
+        with self._lock:
+            for token in tokens:
+                self._entries.pop(token, None)
+
+    def n_bytes(self) -> int:
+        """Bytes held by all entries."""
+        with self._lock:
+            return sum(entry.n_bytes() for entry in self._entries.values())
+
+    def _evict(self, max_bytes: int) -> None:
+        with self._lock:
+            held = sum(entry.n_bytes() for entry in self._entries.values())
+            for token in list(self._entries):
+                if held <= max_bytes:
+                    break
+                held -= self._entries.pop(token).n_bytes()
+
+
+MEMO = Memo()
+"""The memo of this process."""
+
+
+def forget_partitions(tokens: Iterable[str]) -> None:
+    """Drop entries of this process's memo; a module-level function so that workers can be asked to."""
+    MEMO.forget(tokens)
+
+
+def memo_bytes() -> int | None:
+    """The bound from the environment; None where each process is to decide by its own memory.
+
+    Raises
+    ------
+    InputError
+        If the variable is not a whole number >= 0.
+    """
+    text = os.environ.get(ENVIRONMENT)
+    if text is None:
+        return None
+    if not text.strip().isdecimal():
+        msg = f"{ENVIRONMENT}={text!r} is not a number of bytes; set a whole number >= 0 or unset it"
+        raise InputError(msg)
+    return int(text)
+
+
+def default_memo_bytes() -> int:
+    """Half of the memory this process may use; less inside a Dask worker, which holds partitions as well."""
+    worker_limit = _dask_worker_memory()
+    if worker_limit:
+        return int(worker_limit * _WORKER_SHARE)
+    return int(_memory_limit() * _SHARE)
+
+
+def _memory_limit() -> int:
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return physical
+    return physical if limit == "max" else min(physical, int(limit))
+
+
+def _dask_worker_memory() -> int | None:
+    module = sys.modules.get("distributed.worker")
+    if module is None:
+        return None
+    try:
+        return module.get_worker().memory_manager.memory_limit or None
+    except (ValueError, AttributeError):
+        return None

@@ -1,0 +1,210 @@
+"""Partitions (graph): descriptors of rows that can be read again at any time, on any worker.
+
+A partition's ``token`` names its contents; ``load`` gives them as a :class:`HostTable`. Nothing else about a partition
+enters a task graph, so a lost worker costs a second reading and nothing more. DESIGN section 2.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuseg.core.identity import integer_keys, row_numbers, text_keys
+from gpuseg.errors import InputError, SourceError
+
+
+@dataclass(frozen=True)
+class HostTable:
+    """Rows of one partition in host memory.
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64, shape (n, d)
+        Any strides; read only.
+    weights : ndarray of float64, shape (n,), optional
+        Sample weights.
+    keys : ndarray, shape (n,), optional
+        Customer keys (integers or text); without them a row's global number is its identity.
+    """
+
+    values: npt.NDArray[np.floating]
+    weights: npt.NDArray[np.float64] | None = None
+    keys: npt.NDArray[Any] | None = None
+
+    def identity(self, first_row: int) -> npt.NDArray[np.uint64]:
+        """64-bit identity of each row; ``first_row`` is the global number of the partition's first row."""
+        if self.keys is None:
+            return row_numbers(first_row, len(self.values))
+        return key_identities(self.keys)
+
+
+class Partition(Protocol):
+    """Something that can be read again: a descriptor, not data."""
+
+    @property
+    def token(self) -> str:
+        """Name of the contents; equal tokens mean equal contents."""
+        ...
+
+    def load(self) -> HostTable:
+        """Read the rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class MemoryPartition:
+    """Rows that are in memory already: the caller's own table, or what a Dask task has just loaded."""
+
+    token: str
+    table: HostTable
+
+    def load(self) -> HostTable:
+        """The rows themselves."""
+        return self.table
+
+
+@dataclass(frozen=True)
+class ParquetPartition:
+    """Some row groups of a Parquet file.
+
+    Parameters
+    ----------
+    token : str
+        Digest of path, size, modification time, row groups and columns.
+    path : str
+        Path or URL, opened with fsspec.
+    row_groups : tuple of int
+        Row groups to read; all of them where empty.
+    columns : tuple of str
+        Feature columns.
+    weight, customer : str, optional
+        Column of the sample weights and of the customer keys.
+    storage_options : dict
+        For fsspec.
+    """
+
+    token: str
+    path: str
+    row_groups: tuple[int, ...]
+    columns: tuple[str, ...]
+    weight: str | None = None
+    customer: str | None = None
+    storage_options: dict[str, Any] = field(default_factory=dict)
+
+    def load(self) -> HostTable:
+        """Read the row groups.
+
+        Raises
+        ------
+        SourceError
+            If the file has changed its shape, is cut short or cannot be read.
+        """
+        import fsspec
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        wanted = [*self.columns, *(name for name in (self.weight, self.customer) if name)]
+        try:
+            with fsspec.open(self.path, "rb", **self.storage_options) as handle:
+                file = pq.ParquetFile(handle)
+                groups = self.row_groups or range(file.num_row_groups)
+                table = file.read_row_groups(list(groups), columns=wanted)
+        except (OSError, pa.ArrowException) as error:
+            msg = f"{self.path}: cannot be read as Parquet ({error}); write the file again"
+            raise SourceError(msg) from error
+        return arrow_host_table(table, self.columns, self.weight, self.customer, self.path)
+
+
+def arrow_host_table(
+    table: Any, columns: Sequence[str], weight: str | None, customer: str | None, where: str
+) -> HostTable:
+    """Columns of an Arrow table as a host table, feature-major in memory.
+
+    Raises
+    ------
+    InputError
+        If a feature column is not numeric; the message names it and its type.
+    """
+    import pyarrow as pa
+
+    fields = [table.schema.field(name) for name in columns]
+    for column in fields:
+        if not _is_numeric(column.type):
+            msg = f"{where}: column {column.name!r} is {column.type}, not numeric; encode it or leave it out"
+            raise InputError(msg)
+    single = all(column.type == pa.float32() for column in fields)
+    block = np.empty((len(columns), table.num_rows), np.float32 if single else np.float64)
+    for f, name in enumerate(columns):
+        # Nulls become NaN, and the finite check counts them by name.
+        block[f] = _column_values(table.column(name))
+    weights = None if weight is None else _column_values(table.column(weight)).astype(np.float64)
+    keys = None if customer is None else arrow_keys(table.column(customer), where)
+    return HostTable(block.T, weights, keys)
+
+
+def arrow_keys(column: Any, where: str) -> npt.NDArray[Any]:
+    """Customer keys of an Arrow column as int64 or text.
+
+    Raises
+    ------
+    InputError
+        If keys are null or of another type.
+    """
+    import pyarrow as pa
+
+    if isinstance(column.type, pa.DictionaryType):
+        column = column.cast(column.type.value_type)
+    if column.null_count:
+        msg = f"{where}: {column.null_count} customer ids are null; drop or fill those rows"
+        raise InputError(msg)
+    if pa.types.is_integer(column.type):
+        return np.asarray(column.to_numpy())
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return np.asarray(column.to_pylist(), dtype=object)
+    msg = f"{where}: customer ids are {column.type}; they must be integers or text"
+    raise InputError(msg)
+
+
+def key_identities(keys: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """64-bit identities of integer or text keys; an object array may hold both, and 1 is not "1".
+
+    Raises
+    ------
+    InputError
+        If a key is neither.
+    """
+    if keys.dtype.kind in "iu":
+        return integer_keys(keys)
+    if keys.dtype.kind == "U":
+        return text_keys(keys.tolist())
+    text = np.array([isinstance(key, str) for key in keys], np.bool_)
+    whole = np.array(
+        [isinstance(key, (int, np.integer)) and not isinstance(key, bool) for key in keys], np.bool_
+    )
+    if not bool(np.all(text | whole)):
+        stranger = keys[np.flatnonzero(~(text | whole))[0]]
+        msg = f"customer id {stranger!r} is {type(stranger).__name__}; ids must be integers or text"
+        raise InputError(msg)
+    identities = np.empty(keys.size, np.uint64)
+    identities[text] = text_keys(keys[text].tolist())
+    identities[whole] = integer_keys(np.array(keys[whole].tolist(), np.int64))
+    return identities
+
+
+def _is_numeric(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _column_values(column: Any) -> npt.NDArray[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    values = column.to_numpy()
+    return np.asarray(values)

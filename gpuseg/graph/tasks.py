@@ -1,0 +1,210 @@
+"""What is done to one partition (graph): pure functions that an executor runs anywhere, any number of times.
+
+Every task takes a partition descriptor and a :class:`Job`, gets the block from the memo or makes it again, and returns
+a small full partial state. ONE_ANSWER sections 3 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuseg.core.fingerprint import of_bytes
+from gpuseg.core.lloyd import ClusterSums, Farthest
+from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.seeding import Sample
+from gpuseg.core.weights import Weights
+from gpuseg.engines.base import AssignState, Block
+from gpuseg.engines.choose import EngineChoice
+from gpuseg.graph.memo import MEMO, Entry, default_memo_bytes
+from gpuseg.graph.partitions import Partition
+
+Float32Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all tasks of one fit share.
+
+    Parameters
+    ----------
+    run : str
+        Name of the fit; remembered states of another fit are dropped.
+    engine : EngineChoice
+        Who computes.
+    memo_bytes : int or None
+        Bound of each process's memo; None: by its memory.
+    layout : Layout or None
+        Centring and scales, once they are known.
+    """
+
+    run: str
+    engine: EngineChoice
+    memo_bytes: int | None = None
+    layout: Layout | None = None
+
+    def with_layout(self, layout: Layout) -> Job:
+        """The same fit, its layout known."""
+        return replace(self, layout=layout)
+
+    def bound(self) -> int:
+        """Bytes that the memo of this process may hold."""
+        return default_memo_bytes() if self.memo_bytes is None else self.memo_bytes
+
+
+def scan_partition(partition: Partition, job: Job) -> FeatureRange:
+    """Read 1; where the values are float32 their feature-major copy is remembered at once."""
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        table = partition.load()
+        source = table.values
+        engine = job.engine.build()
+        if source.dtype != np.float32:
+            return engine.scan(source, table.weights, None)
+        if source.T.flags.c_contiguous:
+            entry.block, entry.layout = source.T, ""
+            return engine.scan(source, table.weights, None)
+        block = np.empty(source.shape[::-1], np.float32)
+        seen = engine.scan(source, table.weights, block)
+        entry.block, entry.layout = block, ""
+        return seen
+
+
+def raw_moments_partition(partition: Partition, job: Job, scales: Scales) -> Moments:
+    """Moments of the values as they came: what the centring is decided from."""
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        table = partition.load()
+        weights = Weights.of(table.weights, scales.mode)
+        source = entry.block.T if entry.block is not None and entry.layout == "" else table.values
+        return job.engine.build().moments(source, weights, scales)
+
+
+def moments_partition(partition: Partition, job: Job) -> Moments:
+    """Read 2, over the block that all later passes use."""
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        block, weights = _prepared(entry, partition, job)
+        return job.engine.build().moments(block.T, weights, _layout(job).scales)
+
+
+def sample_partition(
+    partition: Partition, first_row: int, job: Job, limit: int, seed: int, threshold: int
+) -> Sample:
+    """The partition's share of the seeding sample."""
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        block, weights = _prepared(entry, partition, job)
+        identity = partition.load().identity(first_row)
+        return Sample.of(limit, seed, identity, block, weights, threshold)
+
+
+def assign_partition(partition: Partition, job: Job, centres: Sequence[Float32Array]) -> list[ClusterSums]:
+    """Full sums of the partition for each model's centres; labels and sums may be remembered, never sent."""
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        block, weights = _prepared(entry, partition, job)
+        known = entry.states_of(job.run)
+        states = [_state(known, m, block.shape[1], len(c)) for m, c in enumerate(centres)]
+        results = job.engine.build().assign(block, weights, centres, states, _layout(job).scales)
+        return [result.sums for result in results]
+
+
+def close_partition(
+    partition: Partition, job: Job, centres: Float32Array, want_labels: bool
+) -> tuple[ClusterSums, npt.NDArray[np.int32] | None]:
+    """The closing pass: sums and inertia of the partition and, where they are wanted, its labels."""
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        block, weights = _prepared(entry, partition, job)
+        state = _state(entry.states_of(job.run), 0, block.shape[1], len(centres))
+        scales = _layout(job).scales
+        [result] = job.engine.build().assign(block, weights, [centres], [state], scales, inertia=True)
+        return result.sums, state.labels.astype(np.int32) if want_labels else None
+
+
+def farthest_partition(
+    partition: Partition, first_row: int, job: Job, centres: Float32Array, limit: int
+) -> Farthest:
+    """The partition's rows with positive weight that are farthest from their centre."""
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        block, weights = _prepared(entry, partition, job)
+        distance = np.empty(block.shape[1], np.float32)
+        state = AssignState.fresh(block.shape[1], len(centres))
+        job.engine.build().assign(
+            block, weights, [centres], [state], _layout(job).scales, sums=False, distance=distance
+        )
+        identity = partition.load().identity(first_row)
+        return farthest_rows(block, weights, distance, identity, limit)
+
+
+def farthest_rows(
+    block: Block,
+    weights: Weights,
+    distance: Float32Array,
+    identity: npt.NDArray[np.uint64],
+    limit: int,
+) -> Farthest:
+    """The ``limit`` farthest distinct rows of a block, rows of weight 0 left out."""
+    positive = weights.positive()
+    if positive is None:
+        return Farthest.of(limit, distance, identity, block.T)
+    rows = np.flatnonzero(positive)
+    return Farthest.of(limit, distance[rows], identity[rows], block.T[rows])
+
+
+def merge_models(a: list[ClusterSums], b: list[ClusterSums]) -> list[ClusterSums]:
+    """Merge the sums of each model."""
+    return [x.merge(y) for x, y in zip(a, b, strict=True)]
+
+
+def _layout(job: Job) -> Layout:
+    assert job.layout is not None, "the layout is decided before the block is made"
+    return job.layout
+
+
+def _state(known: dict[int, AssignState], model: int, n_rows: int, k: int) -> AssignState:
+    """The remembered state of a model, or a fresh one in its place."""
+    state = known.get(model)
+    if state is None or state.labels.size != n_rows:
+        state = known[model] = AssignState.fresh(n_rows, k)
+    return state
+
+
+def _prepared(entry: Entry, partition: Partition, job: Job) -> tuple[Block, Weights]:
+    """Block and weights of a partition: remembered, or made again with the same bits."""
+    layout = _layout(job)
+    wanted = layout_digest(layout)
+    mode = layout.scales.mode
+    if (
+        entry.block is not None
+        and entry.layout == wanted
+        and entry.weights is not None
+        and entry.weights.mode is mode
+    ):
+        return entry.block, entry.weights
+    table = partition.load()
+    entry.weights = Weights.of(table.weights, mode)
+    if wanted == "" and entry.block is not None and entry.layout == "":
+        return entry.block, entry.weights
+    source = table.values
+    if wanted == "" and source.dtype == np.float32 and source.T.flags.c_contiguous:
+        entry.block = source.T
+    else:
+        entry.block = np.empty(source.shape[::-1], np.float32)
+        job.engine.build().centre(source, layout, entry.block)
+    entry.layout = wanted
+    entry.states_of("")
+    return entry.block, entry.weights
+
+
+def layout_digest(layout: Layout) -> str:
+    """Name of what a layout does to the values; "" where it leaves float32 values as they are."""
+    return of_bytes(layout.centre.tobytes()) if bool(layout.centred.any()) else ""
+
+
+def block_of(values: npt.NDArray[np.floating[Any]], layout: Layout, engine: EngineChoice) -> Block:
+    """A feature-major block of rows that are in memory, for predictions; nothing is remembered."""
+    if not layout.centred.any() and values.dtype == np.float32 and values.T.flags.c_contiguous:
+        return values.T
+    block = np.empty(values.shape[::-1], np.float32)
+    engine.build().centre(values, layout, block)
+    return block
