@@ -18,8 +18,8 @@ from gpuseg.errors import ContractError
 
 FIXED_POINT_BITS = 40
 """A scaled value is below ``2**FIXED_POINT_BITS`` in magnitude."""
-MAX_EXPONENT = 100
-"""Scale exponents are clamped to plus or minus this."""
+MAX_EXPONENT = 500
+"""Scale exponents are clamped to plus or minus this: inside float64, and beyond the 486 that w * x**2 can ask for."""
 BLOCK_MASS = 1 << 22
 """Weight that one int64 accumulator may take before it is carried into the limbs: 2**22 * 2**40 < 2**63."""
 
@@ -42,7 +42,7 @@ def scale_exponent(max_abs: npt.ArrayLike) -> Int64Array:
     Returns
     -------
     ndarray of int64
-        ``clip(39 - floor(log2(max_abs)), -100, 100)``; 0 where ``max_abs`` is 0. Never depends on how many rows
+        ``clip(39 - floor(log2(max_abs)), -500, 500)``; 0 where ``max_abs`` is 0. Never depends on how many rows
         there are or how they are chunked.
 
     Raises

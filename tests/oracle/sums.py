@@ -11,13 +11,15 @@ NONE, INTEGER, REAL = "none", "integer", "real"
 
 
 def scale_exponent(largest: float) -> int:
-    """The largest e in -100 .. 100 with largest * 2**e < 2**40; 0 for 0."""
+    """The largest e in -500 .. 500 with largest * 2**e < 2**40; 0 for 0."""
     if largest == 0:
         return 0
-    for e in range(100, -100, -1):
-        if Fraction(largest) * Fraction(2) ** e < 2**40:
-            return e
-    return -100
+    exact, e = Fraction(largest), 0
+    while e < 500 and exact * Fraction(2) ** (e + 1) < 2**40:
+        e += 1
+    while e > -500 and exact * Fraction(2) ** e >= 2**40:
+        e -= 1
+    return e
 
 
 def fixed(value: float, exponent: int) -> int:
