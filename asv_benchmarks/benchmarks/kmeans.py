@@ -23,7 +23,7 @@ class LloydIterations:
         self.table = gaussian_mixture(data, n, d, k)
         warm = gaussian_mixture(data, max(1000, 2 * k), d, k)
         model = self._estimator(warm.start).fit(warm.x)
-        assert model.engine_ == "cpu", model.engine_
+        assert model.engine_.startswith("cpu"), model.engine_
 
     def _estimator(self, start: object) -> gpuseg.KMeans:
         k = len(start)
