@@ -288,11 +288,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         if not _is_whole(self.max_iter) or self.max_iter < 1:
             msg = f"max_iter={self.max_iter!r} must be a whole number >= 1"
             raise InputError(msg)
-        if (
-            isinstance(self.tol, bool)
-            or not isinstance(self.tol, (int, float, np.number))
-            or not 0 <= self.tol < np.inf
-        ):
+        if not _is_number(self.tol) or not 0 <= self.tol < np.inf:
             msg = f"tol={self.tol!r} must be a finite number >= 0"
             raise InputError(msg)
         if self.n_init != "auto" and (not _is_whole(self.n_init) or int(self.n_init) < 1):
@@ -376,6 +372,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             if self._customer is not None and names is not None and self._customer in names
             else None
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _is_whole(value: Any) -> bool:

@@ -96,32 +96,62 @@ def seed_rows(
 def silhouette_rows(x, stride, start, stop, y, y_stride, starts, k, d, scale, out):
     """out[i, c] += sum over columns of cluster c in y of rint(sqrt(d2) * scale), for rows [start, stop) of x.
 
-    Columns of one cluster are contiguous. |dist * scale| < 2**51, so adding 1.5 * 2**52 rounds it; a sum of n such
-    terms stays in int64 because the scale leaves log2(n) bits.
+    Columns of one cluster are contiguous. Four rows share each load of y, and their four chains hide each other's
+    latency. |dist * scale| < 2**51, so adding 1.5 * 2**52 rounds it; a sum of n such terms stays in int64 because the
+    scale leaves log2(n) bits.
     """
-    point = np.empty(d, np.float32)
+    points = np.empty(4 * d, np.float32)
     magic = splat_f64(MAGIC)
     factor = splat_f64(scale)
-    for i in range(start, stop):
-        for f in range(d):
-            point[f] = x[f * stride + i]
+    for i in range(start, stop, 4):
+        rows = min(4, stop - i)
+        for r in range(4):
+            for f in range(d):
+                # Past the end the last row is repeated; its sums are dropped below.
+                points[r * d + f] = x[f * stride + min(i + r, stop - 1)]
         for c in range(k):
             first = starts[c]
             last = starts[c + 1]
             whole = first + (last - first) // LANES * LANES
-            lanes = splat_i64(np.int64(0))
+            sums0 = splat_i64(np.int64(0))
+            sums1 = sums0
+            sums2 = sums0
+            sums3 = sums0
             for j in range(first, whole, LANES):
-                acc = splat(ZERO)
+                a0 = splat(ZERO)
+                a1 = a0
+                a2 = a0
+                a3 = a0
                 for f in range(d):
-                    t = sub(splat(point[f]), load(y, f * y_stride + j))
-                    acc = fma(t, t, acc)
-                lanes = add_i64(lanes, fixed_sqrt(acc, factor, magic))
+                    v = load(y, f * y_stride + j)
+                    t = sub(splat(points[f]), v)
+                    a0 = fma(t, t, a0)
+                    t = sub(splat(points[d + f]), v)
+                    a1 = fma(t, t, a1)
+                    t = sub(splat(points[2 * d + f]), v)
+                    a2 = fma(t, t, a2)
+                    t = sub(splat(points[3 * d + f]), v)
+                    a3 = fma(t, t, a3)
+                sums0 = add_i64(sums0, fixed_sqrt(a0, factor, magic))
+                sums1 = add_i64(sums1, fixed_sqrt(a1, factor, magic))
+                sums2 = add_i64(sums2, fixed_sqrt(a2, factor, magic))
+                sums3 = add_i64(sums3, fixed_sqrt(a3, factor, magic))
             # Each lane carries the magic number's bits as often as it was added to; modulo 2**64 they come off.
-            total = sum_i64(lanes) - (whole - first) * MAGIC_BITS
-            for j in range(whole, last):
-                dist = np.sqrt(chain(y, y_stride, j, point, d))
-                total += bits_f64(np.float64(dist) * scale + MAGIC) - MAGIC_BITS
-            out[i, c] += total
+            excess = (whole - first) * MAGIC_BITS
+            for r in range(rows):
+                total = sum_i64(sums0)
+                if r == 1:
+                    total = sum_i64(sums1)
+                elif r == 2:
+                    total = sum_i64(sums2)
+                elif r == 3:
+                    total = sum_i64(sums3)
+                total -= excess
+                point = points[r * d : r * d + d]
+                for j in range(whole, last):
+                    dist = np.sqrt(chain(y, y_stride, j, point, d))
+                    total += bits_f64(np.float64(dist) * scale + MAGIC) - MAGIC_BITS
+                out[i + r, c] += total
 
 
 @kernel

@@ -85,8 +85,8 @@ def raw_moments_partition(partition: Partition, job: Job, scales: Scales) -> Mom
 def moments_partition(partition: Partition, job: Job) -> Moments:
     """Read 2, over the block that all later passes use."""
     with MEMO.entry(partition.token, job.bound()) as entry:
-        block, weights = _prepared(entry, partition, job)
-        return job.engine.build().moments(block.T, weights, _layout(job).scales)
+        block, weights = prepared_block(entry, partition, job)
+        return job.engine.build().moments(block.T, weights, require_layout(job).scales)
 
 
 def sample_partition(
@@ -94,7 +94,7 @@ def sample_partition(
 ) -> Sample:
     """The partition's share of the seeding sample."""
     with MEMO.entry(partition.token, job.bound()) as entry:
-        block, weights = _prepared(entry, partition, job)
+        block, weights = prepared_block(entry, partition, job)
         identity = partition.load().identity(first_row)
         return Sample.of(limit, seed, identity, block, weights, threshold)
 
@@ -102,10 +102,10 @@ def sample_partition(
 def assign_partition(partition: Partition, job: Job, centres: Sequence[Float32Array]) -> list[ClusterSums]:
     """Full sums of the partition for each model's centres; labels and sums may be remembered, never sent."""
     with MEMO.entry(partition.token, job.bound()) as entry:
-        block, weights = _prepared(entry, partition, job)
+        block, weights = prepared_block(entry, partition, job)
         known = entry.states_of(job.run)
         states = [_state(known, m, block.shape[1], len(c)) for m, c in enumerate(centres)]
-        results = job.engine.build().assign(block, weights, centres, states, _layout(job).scales)
+        results = job.engine.build().assign(block, weights, centres, states, require_layout(job).scales)
         return [result.sums for result in results]
 
 
@@ -114,9 +114,9 @@ def close_partition(
 ) -> tuple[ClusterSums, npt.NDArray[np.int32] | None]:
     """The closing pass: sums and inertia of the partition and, where they are wanted, its labels."""
     with MEMO.entry(partition.token, job.bound()) as entry:
-        block, weights = _prepared(entry, partition, job)
+        block, weights = prepared_block(entry, partition, job)
         state = _state(entry.states_of(job.run), 0, block.shape[1], len(centres))
-        scales = _layout(job).scales
+        scales = require_layout(job).scales
         [result] = job.engine.build().assign(block, weights, [centres], [state], scales, inertia=True)
         return result.sums, state.labels.astype(np.int32) if want_labels else None
 
@@ -126,11 +126,11 @@ def farthest_partition(
 ) -> Farthest:
     """The partition's rows with positive weight that are farthest from their centre."""
     with MEMO.entry(partition.token, job.bound()) as entry:
-        block, weights = _prepared(entry, partition, job)
+        block, weights = prepared_block(entry, partition, job)
         distance = np.empty(block.shape[1], np.float32)
         state = AssignState.fresh(block.shape[1], len(centres))
         job.engine.build().assign(
-            block, weights, [centres], [state], _layout(job).scales, sums=False, distance=distance
+            block, weights, [centres], [state], require_layout(job).scales, sums=False, distance=distance
         )
         identity = partition.load().identity(first_row)
         return farthest_rows(block, weights, distance, identity, limit)
@@ -156,7 +156,8 @@ def merge_models(a: list[ClusterSums], b: list[ClusterSums]) -> list[ClusterSums
     return [x.merge(y) for x, y in zip(a, b, strict=True)]
 
 
-def _layout(job: Job) -> Layout:
+def require_layout(job: Job) -> Layout:
+    """The layout of a job whose table has been read."""
     assert job.layout is not None, "the layout is decided before the block is made"
     return job.layout
 
@@ -169,9 +170,9 @@ def _state(known: dict[int, AssignState], model: int, n_rows: int, k: int) -> As
     return state
 
 
-def _prepared(entry: Entry, partition: Partition, job: Job) -> tuple[Block, Weights]:
+def prepared_block(entry: Entry, partition: Partition, job: Job) -> tuple[Block, Weights]:
     """Block and weights of a partition: remembered, or made again with the same bits."""
-    layout = _layout(job)
+    layout = require_layout(job)
     wanted = layout_digest(layout)
     mode = layout.scales.mode
     if (

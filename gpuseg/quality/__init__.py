@@ -1,0 +1,1 @@
+"""How good a segmentation is: silhouettes, and the choice of k from evidence."""
