@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["tests.emulator.plugin"]  # the option --device, and the devices behind it
+
 # deadline=None: kernels compile on first use, and CI machines stall.
 settings.register_profile(
     "ci", deadline=None, max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
