@@ -314,9 +314,11 @@ def assign_rows(
                         x, stride, low + j, weights, real, mode, scale, d, k, fresh[j], labels[low + j], is_first,
                         acc, count, run, total_hi, total_lo, mass_hi, mass_lo,
                     )  # fmt: skip
-        if is_first or n_moved > 0:
-            for j in range(m):
-                labels[low + j] = fresh[j]
+        if is_first:
+            labels[low : low + m] = fresh[:m]
+        else:
+            for r in range(n_moved):
+                labels[low + moved[r]] = fresh[moved[r]]
         if want_inertia:
             _add_inertia(best, m, weights, real, mode, low, bins, run, bin_hi, bin_lo)
         if want_distance:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from gpuseg.core.weights import Weights
@@ -137,7 +138,9 @@ def default_memo_bytes() -> int:
     return int(_memory_limit() * _SHARE)
 
 
+@cache
 def _memory_limit() -> int:
+    """Bytes of memory that the machine or the cgroup gives this process; asked for at every task, read once."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
