@@ -31,8 +31,8 @@ class Build:
 
 BUILDS = {"plain": Build(kernel=("-O1",), runtime=("-O2",))}
 
-# -ffp-contract=off: a product and a sum stay apart. The three linker and symbol flags keep the template statics (shared
-# arrays) of two loaded builds apart.
+# -ffp-contract=off: a product and a sum stay apart. -fno-gnu-unique, -fvisibility=hidden and -Bsymbolic keep the static
+# variables of templates (shared arrays) apart between two builds that are loaded together.
 COMMON = (
     "-std=c++17",
     "-fPIC",
@@ -109,7 +109,7 @@ def _runtime(how: str) -> Path:
 
 
 def _static_shared(library: Path) -> list[tuple[int, int]]:
-    """Offset from gpuseg_launch and size of every __shared__ array: the statics inside functions of the kernel."""
+    """Offset from gpuseg_launch and size of every __shared__ array: the static variables inside functions."""
     listed = subprocess.run(
         ["nm", "-S", "--defined-only", str(library)], check=True, capture_output=True, text=True
     ).stdout

@@ -175,7 +175,7 @@ class EmulatedModule:
 class EmulatedKernel:
     """One kernel; a launch runs it to its end."""
 
-    # A host build keeps its state in statics, and ctypes releases the interpreter's lock.
+    # A host build keeps its state in static variables, and ctypes releases the interpreter's lock.
     _lock = threading.Lock()
 
     def __init__(self, device: EmulatedDevice, library: ctypes.CDLL, index: int, name: str) -> None:
