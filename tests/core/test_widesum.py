@@ -59,6 +59,7 @@ def test_a_scale_needs_finite_magnitudes(bad):
 def test_fixed_point_rounds_half_to_even_below_forty_bits(values):
     exponent = int(widesum.scale_exponent(max(map(abs, values))))
     found = widesum.to_fixed(values, exponent)
+    assert found.tolist() == [round(Fraction(v) * Fraction(2) ** exponent) for v in values]
     assert found.tolist() == [sums.fixed(v, exponent) for v in values]
     assert all(abs(q) < 2**40 for q in found.tolist())
 

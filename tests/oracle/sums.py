@@ -23,8 +23,8 @@ def scale_exponent(largest: float) -> int:
 
 
 def fixed(value: float, exponent: int) -> int:
-    """rint(value * 2**exponent), half to even."""
-    return round(Fraction(float(value)) * Fraction(2) ** int(exponent))
+    """rint(value * 2**exponent), half to even; the product with a power of two is exact, round() of a float too."""
+    return round(math.ldexp(value, exponent))
 
 
 def weight_kind(weights) -> str:
