@@ -1,0 +1,90 @@
+"""Keys and pairs of keys as integers (room ``customers``, called by the states): encode, pack, merge.
+
+Lists of keys are sorted and distinct, so that equal contents are equal bits. A pair is one int64: the row of the first
+key in the upper half, a number below 2**32 in the lower, so that sorting int64 sorts pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpuseg.errors import RangeError
+
+Int64 = npt.NDArray[np.int64]
+
+_LOW = 0xFFFFFFFF
+_MOST_ROWS = 1 << 31
+
+
+def encode(column: Any) -> tuple[pa.Array, Int64]:
+    """The distinct values, ascending, and the row of each value in that list.
+
+    Parameters
+    ----------
+    column : pyarrow.Array or ChunkedArray
+        Integers or text without nulls; text is ordered by its UTF-8 bytes, which is the order of its characters.
+    """
+    if isinstance(column, pa.ChunkedArray):
+        column = column.unify_dictionaries().combine_chunks()
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    used = coded.indices.to_numpy(zero_copy_only=False)
+    present = np.zeros(len(coded.dictionary), np.bool_)
+    present[used] = True
+    order = pc.sort_indices(coded.dictionary).to_numpy()
+    order = order[present[order]]
+    if len(order) >= _MOST_ROWS:
+        raise RangeError(
+            f"{len(order):,} distinct keys in one state; at most {_MOST_ROWS - 1:,} are possible"
+        )
+    row = np.zeros(len(coded.dictionary), np.int64)
+    row[order] = np.arange(len(order))
+    return coded.dictionary.take(pa.array(order)), row[used]
+
+
+def union(a: pa.Array, b: pa.Array) -> tuple[pa.Array, Int64, Int64]:
+    """The distinct keys of two lists, ascending, and the rows of both lists in it."""
+    if not len(b):
+        return a, np.arange(len(a)), np.zeros(0, np.int64)
+    if not len(a):
+        return b, np.zeros(0, np.int64), np.arange(len(b))
+    keys, rows = encode(pa.concat_arrays([a, b]))
+    return keys, rows[: len(a)], rows[len(a) :]
+
+
+def pack(upper: Int64, lower: Int64) -> Int64:
+    """Pairs as int64; both halves must lie in 0 .. 2**31 - 1."""
+    return (upper << 32) | lower
+
+
+def recode(pairs: Int64, upper: Int64, lower: Int64 | None = None) -> Int64:
+    """Pairs whose upper (and lower) halves moved to other rows."""
+    low = pairs & _LOW
+    return pack(upper[pairs >> 32], low if lower is None else lower[low])
+
+
+def distinct(pairs: Int64) -> Int64:
+    """The distinct pairs, ascending."""
+    ordered = np.sort(pairs)
+    return ordered[first_of(ordered)]
+
+
+def sum_by(keys: Int64, amounts: Int64) -> tuple[Int64, Int64]:
+    """Distinct keys, ascending, and the sum of the amounts of each."""
+    if not len(keys):
+        return keys, amounts
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = first_of(ordered)
+    return ordered[starts], np.add.reduceat(amounts[order], starts)
+
+
+def first_of(ordered: Int64) -> npt.NDArray[np.intp]:
+    """Where each run of equal values starts."""
+    if not len(ordered):
+        return np.zeros(0, np.intp)
+    return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
