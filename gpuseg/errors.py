@@ -58,5 +58,9 @@ class EngineUnavailableError(RunError):
     """The engine that was asked for cannot run on this machine."""
 
 
+class MemoryPlanError(RunError):
+    """The memory plan says that the work cannot fit; nothing was started."""
+
+
 class OutputError(RunError):
     """Results cannot be written: no permission, no space, or the folder exists."""

@@ -23,11 +23,13 @@ from gpuseg.cluster.predicting import Fitted, predict_dask, transform_dask
 from gpuseg.cluster.preparing import Prepared, prepare
 from gpuseg.cluster.seeding import best_seeding, gather_sample
 from gpuseg.core.lloyd import ClusterSums, LloydState, absolute_tolerance
+from gpuseg.core.memory import plan_fit_memory
 from gpuseg.core.moments import FeatureRange, Scales, require_block_range
 from gpuseg.core.seeding import AUTO_SEEDINGS
 from gpuseg.engines.choose import EngineChoice, choose_engine
 from gpuseg.errors import InputError
 from gpuseg.graph.executors import Executor, executor_for
+from gpuseg.graph.limits import require_memory
 from gpuseg.graph.memo import memo_bytes
 from gpuseg.graph.tables import Table, is_path
 from gpuseg.graph.tasks import Job, close_partition, scan_partition
@@ -177,6 +179,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         choice = choose_engine(self.engine, self.n_jobs)
         seed = _seed(self.random_state)
         table = open_table(self, X, sample_weight, customer, reset=True)
+        self._plan_memory(table)
         executor = executor_for(table)
         try:
             job = Job(uuid.uuid4().hex, choice, memo_bytes())
@@ -297,6 +300,16 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         if isinstance(self.init, str) and self.init != "k-means++":
             msg = f"init={self.init!r} is not known; use 'k-means++' or an array of {self.n_clusters} centres"
             raise InputError(msg)
+
+    def _plan_memory(self, table: Table) -> None:
+        """Refuse a table in memory whose copy and labels cannot fit; other tables go by partitions."""
+        if table.kind != "memory":
+            return
+        host = table.partitions[0].load()
+        n, d = host.values.shape
+        copies = not (table.single and host.values.T.flags.c_contiguous)
+        weight_bytes = 0 if host.weights is None else host.weights.itemsize
+        require_memory(plan_fit_memory(n, d, [self.n_clusters], copies=copies, weight_bytes=weight_bytes))
 
     def _start(self, executor: Executor, prepared: Prepared, seed: int) -> LloydState:
         """The state that full passes begin with."""

@@ -7,24 +7,22 @@ are keyed by partition token; a task holds an entry's lock while it uses it. ONE
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 
 from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignState, Block
 from gpuseg.errors import InputError
-
-ENVIRONMENT = "GPUSEG_MEMO_BYTES"
-"""Environment variable that bounds the memo of every process a fit uses; 0 switches it off."""
+from gpuseg.graph.limits import memory_limit, worker_memory_limit
 
 _SHARE = 0.5
 _WORKER_SHARE = 0.3
+
+ENVIRONMENT = "GPUSEG_MEMO_BYTES"
+"""Environment variable that bounds the memo of every process a fit uses; 0 switches it off."""
 
 
 @dataclass
@@ -132,28 +130,5 @@ def memo_bytes() -> int | None:
 
 def default_memo_bytes() -> int:
     """Half of the memory this process may use; less inside a Dask worker, which holds partitions as well."""
-    worker_limit = _dask_worker_memory()
-    if worker_limit:
-        return int(worker_limit * _WORKER_SHARE)
-    return int(_memory_limit() * _SHARE)
-
-
-@cache
-def _memory_limit() -> int:
-    """Bytes of memory that the machine or the cgroup gives this process; asked for at every task, read once."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-    except OSError:
-        return physical
-    return physical if limit == "max" else min(physical, int(limit))
-
-
-def _dask_worker_memory() -> int | None:
-    module = sys.modules.get("distributed.worker")
-    if module is None:
-        return None
-    try:
-        return module.get_worker().memory_manager.memory_limit or None
-    except (ValueError, AttributeError):
-        return None
+    limit = worker_memory_limit()
+    return int(limit * _WORKER_SHARE) if limit else int(memory_limit() * _SHARE)
