@@ -1,0 +1,122 @@
+"""What sets a segment apart, and a plain name from it (room ``insight``; jobs and reports call it).
+
+Names follow from the profiles alone: the same profiles give the same names, no two segments share one, and the words
+are those of :mod:`gpuseg.insight.measures`. They are proposals, for people who know the customers to change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from gpuseg.insight.measures import Measure
+from gpuseg.insight.profile import Profiles
+
+MEDIUM_EFFECT = 0.14
+"""Distance of A from 1/2 from which a difference is called medium (Vargha & Delaney 2000): below it, no name."""
+AVERAGE = "close to average"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One way in which a segment differs from the rest.
+
+    Parameters
+    ----------
+    measure : Measure
+        In what.
+    superiority : float
+        Probability that a random customer of the segment lies above a random one of the rest.
+    median, population_median : float
+        In original units.
+    """
+
+    measure: Measure
+    superiority: float
+    median: float
+    population_median: float
+
+    @property
+    def strength(self) -> float:
+        """Distance of the superiority from 1/2, 0 to 1/2."""
+        return abs(self.superiority - 0.5)
+
+    @property
+    def phrase(self) -> str:
+        """In words, such as "many visits"."""
+        return self.measure.high if self.superiority > 0.5 else self.measure.low
+
+
+def differences(profiles: Profiles, segment_id: int) -> tuple[Difference, ...]:
+    """Medium and strong differences of a segment from the rest, strongest first, at most one a family of measures.
+
+    Parameters
+    ----------
+    profiles : Profiles
+        Of all segments.
+    segment_id : int
+        The segment.
+
+    Returns
+    -------
+    tuple of Difference
+        May be empty: the segment is close to average. Ties keep the order of the measures.
+    """
+    found = []
+    for entry in profiles.measures:
+        if not entry.measure.family:
+            continue
+        own = entry.segment(segment_id)
+        if math.isnan(own.superiority):
+            continue
+        difference = Difference(entry.measure, own.superiority, own.figures.median, entry.population.median)
+        if difference.strength >= MEDIUM_EFFECT:
+            found.append(difference)
+    found.sort(key=lambda difference: -difference.strength)
+    strongest: dict[str, Difference] = {}
+    for difference in found:
+        strongest.setdefault(difference.measure.family, difference)
+    return tuple(strongest.values())
+
+
+def name_segments(profiles: Profiles, n_phrases: int = 2) -> dict[int, str]:
+    """A plain, unique name for each segment from its strongest differences.
+
+    Parameters
+    ----------
+    profiles : Profiles
+        Of all segments.
+    n_phrases : int, default 2
+        Differences in a name; segments that would share a name get more.
+
+    Returns
+    -------
+    dict of int to str
+        By segment id, such as ``{1: "Many visits, large baskets"}``. A segment without a medium difference is "Close to
+        average". Segments that no difference tells apart carry their number.
+    """
+    phrases = {
+        segment_id: tuple(found.phrase for found in differences(profiles, segment_id)) or (AVERAGE,)
+        for segment_id in profiles.segment_ids
+    }
+    used = dict.fromkeys(phrases, n_phrases)
+    names = {segment_id: _name(phrases[segment_id], used[segment_id]) for segment_id in phrases}
+    while True:
+        shared = [segment_id for segment_id in _sharing(names) if used[segment_id] < len(phrases[segment_id])]
+        if not shared:
+            break
+        for segment_id in shared:
+            used[segment_id] += 1
+            names[segment_id] = _name(phrases[segment_id], used[segment_id])
+    return names | {segment_id: f"{names[segment_id]} ({segment_id})" for segment_id in _sharing(names)}
+
+
+def _name(phrases: tuple[str, ...], count: int) -> str:
+    text = ", ".join(phrases[:count])
+    return text[:1].upper() + text[1:]
+
+
+def _sharing(names: dict[int, str]) -> list[int]:
+    counts = Counter(names.values())
+    return [segment_id for segment_id, name in names.items() if counts[name] > 1]
