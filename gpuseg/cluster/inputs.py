@@ -106,9 +106,9 @@ def _index_keys(X: Any) -> npt.NDArray[Any] | None:
         return None
     kind = index.dtype.kind if hasattr(index.dtype, "kind") else "O"
     text = all(isinstance(key, str) for key in index[:1]) if kind in "OU" else False
-    if (kind in "iu" or text) and index.is_unique:
+    if kind in "iu" or text:
         return np.asarray(index.to_numpy())
-    logger.info("index %r is not a unique integer or text key; rows go by their number", index.name)
+    logger.info("index %r is neither integers nor text; rows go by their number", index.name)
     return None
 
 

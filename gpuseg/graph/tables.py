@@ -220,9 +220,10 @@ def dask_table(X: Any, sample_weight: Any, customer: str | None) -> Table:
         raise InputError(msg)
     columns: tuple[str, ...] | None = None
     if is_frame:
-        index_name = X._meta.index.name  # noqa: SLF001 (dask's documented meta)
-        customer = customer or index_name
-        if customer is not None and customer != index_name:
+        index = X._meta.index  # noqa: SLF001 (dask's documented meta)
+        if customer is None and index.dtype.kind in "iuOU":
+            customer = index.name
+        if customer is not None and customer != index.name:
             X = X.set_index(customer)
         columns = tuple(str(name) for name in X.columns)
         parts = X.to_delayed()
