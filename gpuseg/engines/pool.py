@@ -64,10 +64,10 @@ def _dask_worker_threads() -> int | None:
 
 
 def thread_count(n_jobs: int | None = None) -> int:
-    """Threads an engine uses: ``n_jobs`` (-1: all), else the Dask worker's, else the CPUs allowed."""
+    """Threads an engine uses: ``n_jobs`` (-1: all CPUs allowed), else the Dask worker's, else the CPUs allowed."""
     if n_jobs is not None and n_jobs > 0:
         return n_jobs
-    if n_jobs is not None and n_jobs < -1:
+    if n_jobs is not None and n_jobs < 0:
         return max(1, available_cpus() + 1 + n_jobs)
     return _dask_worker_threads() or available_cpus()
 
