@@ -200,7 +200,7 @@ def test_the_largest_integer_mass_stays_in_128_bits():
     assert mass * q * q < 2**127
 
 
-@pytest.mark.parametrize("weight", [None, 0.75])
+@pytest.mark.parametrize("weight", [None, 1.0 - 2.0**-24])
 def test_blocks_of_many_rows_close(weight):
     """2**23 full-scale rows of one sign would wrap an int64 that was never carried."""
     n, value = (1 << 23) + 5, float(np.nextafter(np.float32(2.0), np.float32(0)))
