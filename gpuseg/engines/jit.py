@@ -36,10 +36,21 @@ class _SourceKeyedCache(FunctionCache):  # type: ignore[misc]
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return (*super()._index_key(sig, codegen), sources_digest())
 
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled kernel; a folder that is full or gone costs the next process time, not this one its run."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _say_no_cache()
+            logger.debug("not kept: %s", error)
+
 
 @cache
-def _say_no_cache(reason: str) -> None:
-    logger.info("compiled kernels cannot be kept on disk (%s); each process compiles them anew", reason)
+def _say_no_cache() -> None:
+    logger.info(
+        "compiled kernels cannot be kept on disk, so each process compiles them anew; set NUMBA_CACHE_DIR to a folder "
+        "that can be written to"
+    )
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -51,5 +62,6 @@ def kernel(function: Callable[..., Any]) -> Any:
     try:
         dispatcher._cache = _SourceKeyedCache(function)  # noqa: SLF001 (numba has no public hook for the key)
     except RuntimeError as error:  # no locator: read-only install and no user cache folder
-        _say_no_cache(str(error))
+        _say_no_cache()
+        logger.debug("not kept: %s", error)
     return dispatcher
