@@ -6,28 +6,25 @@ Feature names and counts are checked the way scikit-learn does it, for every kin
 from __future__ import annotations
 
 import logging
+import numbers
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils.validation import (
-    _check_feature_names,
-    _check_n_features,
-    _check_sample_weight,
-    validate_data,
-)
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from gpuseg.errors import InputError
+from gpuseg.graph.dask_tables import dask_table
+from gpuseg.graph.parquet_tables import parquet_table
 from gpuseg.graph.tables import (
     Table,
     arrow_table,
-    dask_table,
     is_arrow,
     is_dask,
     is_path,
     is_polars,
     memory_table,
-    parquet_table,
+    refuse_repeated,
 )
 
 logger = logging.getLogger("gpuseg.cluster")
@@ -45,9 +42,15 @@ def open_table(estimator: Any, X: Any, sample_weight: Any, customer: str | None,
     sample_weight : array_like, Dask array, or column name for files, optional
         Weights.
     customer : str, optional
-        Column (pandas, polars, Arrow, Parquet) or index (Dask) of customer keys; not a feature.
+        Column of customer keys, or the index of a frame; not a feature. By default a frame's named index of integers
+        or text.
     reset : bool
         Whether this is ``fit``.
+
+    Raises
+    ------
+    InputError
+        If the table or its weights cannot be used; scikit-learn's ValueError or TypeError for what it validates.
     """
     if is_path(X):
         if sample_weight is not None and not isinstance(sample_weight, str):
@@ -57,63 +60,124 @@ def open_table(estimator: Any, X: Any, sample_weight: Any, customer: str | None,
     if is_dask(X):
         return _with_names(estimator, dask_table(X, sample_weight, customer), reset=reset)
     if is_polars(X):
-        X = X.to_arrow()
+        X = _polars_to_arrow(X)
     if is_arrow(X):
-        table = arrow_table(X, None, customer)
-        host = table.partitions[0].load()
-        weights = _weights(sample_weight, host.values)
-        table = memory_table(host.values, weights, host.keys, table.columns, table.customer)
-        return _with_names(estimator, table, reset=reset)
+        return _with_names(estimator, _arrow_like(X, sample_weight, customer), reset=reset)
     return _array_like(estimator, X, sample_weight, customer, reset=reset)
+
+
+def _polars_to_arrow(frame: Any) -> Any:
+    if not hasattr(frame, "to_arrow"):
+        msg = f"X is a polars {type(frame).__name__}, which holds no rows yet; call .collect() on it"
+        raise InputError(msg)
+    return frame.to_arrow()
+
+
+def _arrow_like(X: Any, sample_weight: Any, customer: str | None) -> Table:
+    import pyarrow as pa
+
+    whole = pa.Table.from_batches([X]) if isinstance(X, pa.RecordBatch) else X
+    return arrow_table(whole, _weights(sample_weight, whole.num_rows), customer)
 
 
 def _array_like(estimator: Any, X: Any, sample_weight: Any, customer: str | None, *, reset: bool) -> Table:
     """numpy, pandas and anything else that scikit-learn validates."""
+    is_frame = hasattr(X, "columns") and hasattr(X, "dtypes")
+    if customer is not None and not is_frame:
+        msg = f"customer={customer!r} names a column, but X has none; give a frame, a table or files"
+        raise InputError(msg)
     keys = None
-    if customer is not None:
-        if not hasattr(X, "columns") or customer not in X.columns:
-            msg = f"customer={customer!r} is not a column of X"
-            raise InputError(msg)
-        keys = X[customer].to_numpy()
-        X = X.drop(columns=customer)
-    else:
-        keys = _index_keys(X)
-    # Finiteness is checked by the engine's first read, with counts by feature.
-    values = validate_data(
-        estimator,
-        X,
-        reset=reset,
-        dtype=[np.float64, np.float32],
-        ensure_all_finite=False,
-        accept_sparse=False,
-    )
+    wanted: list[type] | type = [np.float64, np.float32]
+    if is_frame:
+        refuse_repeated(X.columns, "X")
+        keys, X = _frame_keys(X, customer)
+        # numpy would make float32 of float32 beside int8; every other kind of table is read as float64 then.
+        wanted = wanted if all(str(kind) == "float32" for kind in X.dtypes) else np.float64
+    _refuse_times(X)
+    try:
+        # Finiteness is checked by the engine's first read, with counts by feature.
+        values = validate_data(
+            estimator, X, reset=reset, dtype=wanted, ensure_all_finite=False, accept_sparse=False
+        )
+    except (TypeError, ValueError) as error:
+        _name_column(X, error)
+        raise
     names = getattr(estimator, "feature_names_in_", None)
     columns = None if names is None else tuple(str(name) for name in names)
-    return memory_table(values, _weights(sample_weight, values), keys, columns, customer)
+    return memory_table(values, _weights(sample_weight, len(values)), keys, columns, customer)
 
 
-def _weights(sample_weight: Any, values: npt.NDArray[Any]) -> npt.NDArray[np.float64] | None:
+def _frame_keys(X: Any, customer: str | None) -> tuple[npt.NDArray[Any] | None, Any]:
+    """Customer keys of a pandas frame, and the frame without them."""
+    if customer is None or (customer not in X.columns and customer == X.index.name):
+        return _index_keys(X.index), X
+    if customer not in X.columns:
+        listed = ", ".join(map(str, X.columns))
+        msg = f"customer={customer!r} is neither a column nor the index of X; columns are {listed}"
+        raise InputError(msg)
+    return np.asarray(X[customer].to_numpy()), X.drop(columns=customer)
+
+
+def _index_keys(index: Any) -> npt.NDArray[Any] | None:
+    """A pandas frame's named index is its customer key, if it can be one."""
+    if index.name is None:
+        return None
+    is_text = str(index.dtype) in {"object", "str", "string"} and all(
+        isinstance(key, (str, int)) for key in index[:1]
+    )
+    if index.dtype.kind in "iu" or is_text:
+        return np.asarray(index.to_numpy())
+    logger.info("index %r is %s, not integers or text; rows go by their number", index.name, index.dtype)
+    return None
+
+
+def _refuse_times(X: Any) -> None:
+    """Refuse times, which numpy would turn into nanoseconds without a word."""
+    dtype = getattr(X, "dtype", None)
+    kinds = X.dtypes.items() if hasattr(X, "columns") else [] if dtype is None else [(None, dtype)]
+    for name, kind in kinds:
+        if getattr(kind, "kind", "O") in "mM":
+            what = "values are" if name is None else f"column {name!r} is"
+            msg = f"{what} {kind}, not numeric; turn times into numbers with a unit you choose, or leave them out"
+            raise InputError(msg)
+
+
+def _name_column(X: Any, error: Exception) -> None:
+    """scikit-learn's message does not name the column that could not be converted."""
+    if not hasattr(X, "columns"):
+        return
+    for name, kind in X.dtypes.items():
+        if getattr(kind, "kind", "O") not in "fiub":
+            msg = f"column {name!r} is {kind}, not numeric ({error}); encode it or leave it out"
+            raise InputError(msg) from error
+
+
+def _weights(sample_weight: Any, n_rows: int) -> npt.NDArray[np.float64] | None:
+    """Sample weights of rows in memory as float64; their signs and finiteness are judged with the whole table."""
     if sample_weight is None:
         return None
-    weights = _check_sample_weight(sample_weight, values, dtype=np.float64)
-    return np.ascontiguousarray(weights, dtype=np.float64)
-
-
-def _index_keys(X: Any) -> npt.NDArray[Any] | None:
-    """A pandas frame's named index is its customer key, if it can be one."""
-    index = getattr(X, "index", None)
-    if index is None or callable(index) or getattr(index, "name", None) is None:
-        return None
-    kind = index.dtype.kind if hasattr(index.dtype, "kind") else "O"
-    text = all(isinstance(key, str) for key in index[:1]) if kind in "OU" else False
-    if kind in "iu" or text:
-        return np.asarray(index.to_numpy())
-    logger.info("index %r is neither integers nor text; rows go by their number", index.name)
-    return None
+    if isinstance(sample_weight, numbers.Real):
+        return np.full(n_rows, float(sample_weight))
+    try:
+        given = np.asarray(sample_weight)
+        if given.dtype.kind == "c":
+            msg = "complex numbers"
+            raise TypeError(msg)  # noqa: TRY301 (one message for whatever is not numeric)
+        weights = np.ascontiguousarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        msg = f"sample_weight is not numeric ({error}); give one finite number >= 0 a row"
+        raise InputError(msg) from error
+    if weights.shape != (n_rows,):
+        msg = f"sample_weight has shape {weights.shape} for {n_rows} rows; give one weight a row"
+        raise InputError(msg)
+    return weights
 
 
 def _with_names(estimator: Any, table: Table, *, reset: bool) -> Table:
     """scikit-learn's checks of names and counts, on an empty table of the same columns."""
+    if table.n_features == 0:
+        msg = "X has no feature columns; at least one is needed beside customer and weight"
+        raise InputError(msg)
     if table.columns is None:
         meta: Any = np.empty((0, table.n_features))
     else:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import numbers
-import secrets
 import uuid
 import warnings
 from dataclasses import replace
@@ -15,31 +13,36 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.cluster.inputs import open_table
 from gpuseg.cluster.lloyd import Finished, run_lloyd
+from gpuseg.cluster.parameters import centre_array, check_parameters, seed_of
 from gpuseg.cluster.predicting import Fitted, predict_dask, transform_dask
-from gpuseg.cluster.preparing import Prepared, prepare
+from gpuseg.cluster.preparing import Prepared, prepare, require_range, scan
 from gpuseg.cluster.seeding import best_seeding, gather_sample
 from gpuseg.core.lloyd import ClusterSums, LloydState, absolute_tolerance
 from gpuseg.core.memory import plan_fit_memory
-from gpuseg.core.moments import FeatureRange, Scales, require_block_range
+from gpuseg.core.moments import Layout, Scales, centred_max_abs, require_block_range
 from gpuseg.core.seeding import AUTO_SEEDINGS
 from gpuseg.engines.choose import EngineChoice, choose_engine
-from gpuseg.errors import InputError
 from gpuseg.graph.executors import Executor, executor_for
 from gpuseg.graph.limits import require_memory
 from gpuseg.graph.memo import memo_bytes
 from gpuseg.graph.tables import Table, is_path
-from gpuseg.graph.tasks import Job, close_partition, scan_partition
+from gpuseg.graph.tasks import Job, close_partition
 
 logger = logging.getLogger("gpuseg.cluster")
 
-_SEED_LIMIT = 1 << 64
 
-
-class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class KMeans(  # type: ignore[call-arg]
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    ClusterMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+    auto_wrap_output_keys=None,
+):
     """K-means clustering whose labels, centres and inertia are the same bits wherever it runs.
 
     The answer does not depend on chunking, threads, workers, engine or faults: distances follow one float32 chain,
@@ -154,14 +157,17 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         Parameters
         ----------
         X : array_like, DataFrame (pandas, polars), pyarrow.Table, Dask array or dataframe, or path, shape (n, d)
-            Rows by features; a path, glob or folder of Parquet files is read by row group. float32 and float64 are
-            used as they are, other numbers go as float64. A pandas or Dask frame's named index is the customer key.
+            Rows by features; a path, glob or folder of Parquet files is read by row group, files in natural order of
+            their names. float32 and float64 are used as they are, other numbers go as float64, and so does a frame
+            whose columns are not all float32. A frame's named index of integers or text is the customer key, also
+            where pandas wrote it to Arrow or Parquet; an index is never a feature.
         y : object
             Ignored.
         sample_weight : array_like of shape (n,), optional
             Weights >= 0; for a Dask collection a Dask array with the same chunks, for files a column name.
         customer : str, optional
-            Column that holds the customer key (not a feature). With keys the answer does not depend on row order.
+            Column that holds the customer key (not a feature), one row a customer. With keys the answer does not depend
+            on row order.
 
         Returns
         -------
@@ -175,9 +181,31 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         EngineUnavailableError
             If the engine asked for cannot run here.
         """
-        self._check_parameters()
+        before = self.__dict__.copy()
+        try:
+            n_used = self._fit(X, sample_weight, customer)
+            if n_used < self.n_clusters:
+                warnings.warn(
+                    f"Number of distinct clusters ({n_used}) found smaller than n_clusters "
+                    f"({self.n_clusters}). Possibly due to duplicate points in X.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+        except BaseException:
+            # A fit that fails leaves what was there: nothing, or the model of an earlier fit, and never half of each.
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        return self
+
+    def _fit(self, X: Any, sample_weight: Any, customer: str | None) -> int:
+        """Fit and set the attributes; returns how many clusters have weight."""
+        check_parameters(
+            n_clusters=self.n_clusters, init=self.init, n_init=self.n_init,
+            max_iter=self.max_iter, tol=self.tol, n_jobs=self.n_jobs,
+        )  # fmt: skip
         choice = choose_engine(self.engine, self.n_jobs)
-        seed = _seed(self.random_state)
+        seed = seed_of(self.random_state)
         table = open_table(self, X, sample_weight, customer, reset=True)
         self._plan_memory(table)
         executor = executor_for(table)
@@ -192,10 +220,52 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             executor.close()
         self._keep(table, prepared, done, choice, seed)
         self.placement_ = executor.placement
-        self.labels_ = (
-            predict_dask(_features_of(X, table), self._fitted) if done.labels is None else done.labels
-        )
-        return self
+        self.labels_ = predict_dask(table.features, self._fitted) if done.labels is None else done.labels
+        return done.n_used
+
+    def fit_predict(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        customer: str | None = None,
+    ) -> Any:
+        """``fit(X).labels_``.
+
+        Parameters
+        ----------
+        X, y, sample_weight, customer : as in :meth:`fit`
+            Rows by features, weights and the column of customer keys.
+
+        Returns
+        -------
+        ndarray of int32, shape (n,)
+            For a Dask collection a lazy Dask array or series.
+        """
+        return self.fit(X, y, sample_weight, customer=customer).labels_
+
+    def fit_transform(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        customer: str | None = None,
+    ) -> Any:
+        """``fit(X).transform(X)``.
+
+        Parameters
+        ----------
+        X, y, sample_weight, customer : as in :meth:`fit`
+            Rows by features, weights and the column of customer keys.
+
+        Returns
+        -------
+        ndarray of shape (n, k)
+            Distances to the centres, as :meth:`transform` gives them.
+        """
+        return self.fit(X, y, sample_weight, customer=customer).transform(X)
 
     def predict(self, X: Any) -> Any:
         """Index of the nearest centre of each row.
@@ -218,7 +288,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         check_is_fitted(self)
         table = open_table(self, X, None, self._customer_in(X), reset=False)
         if table.kind == "dask":
-            return predict_dask(_features_of(X, table), self._fitted)
+            return predict_dask(table.features, self._fitted)
         return np.concatenate([self._fitted.labels(part.load().values) for part in table.partitions])
 
     def transform(self, X: Any) -> Any:
@@ -232,7 +302,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         Returns
         -------
         ndarray of shape (n, k)
-            In the type of ``X``; lazy and of the same kind for a Dask collection.
+            In the type of ``X``, in the container of ``set_output``; for a Dask collection always lazy and of the same
+            kind.
 
         Raises
         ------
@@ -243,8 +314,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         table = open_table(self, X, None, self._customer_in(X), reset=False)
         if table.kind == "dask":
             names = tuple(self.get_feature_names_out())
-            return transform_dask(_features_of(X, table), self._fitted, names)
-        return np.concatenate([self._fitted.distances(part.load().values) for part in table.partitions])
+            return transform_dask(table.features, self._fitted, names)
+        rows = [self._fitted.distances(part.load().values) for part in table.partitions]
+        return _wrap_data_with_container("transform", np.concatenate(rows), X, self)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: ARG002 (as above)
         """The negative inertia of rows under this model.
@@ -273,33 +345,18 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         executor = executor_for(table)
         try:
             job = Job(uuid.uuid4().hex, self._fitted.engine, memo_bytes())
-            seen = functools.reduce(FeatureRange.merge, executor.map(scan_partition, job))
-            seen.require_finite(table.columns)
-            seen.require_representable(table.columns)
-            layout = replace(self._fitted.layout, scales=Scales.of(seen.max_abs(), seen.weights))
+            parts, seen = scan(executor, job, table.columns)
+            fitted = self._fitted.layout
+            # The rows may lie far from the centres that they are compared with.
+            reach = np.abs(self._fitted.centres.astype(np.float64)).max(axis=0)
+            max_abs = np.maximum(centred_max_abs(seen, fitted.centre), reach)
+            layout = Layout(fitted.centre, fitted.centred, Scales.of(max_abs, seen.weights), max_abs)
+            require_range(layout, seen, parts, executor.where, table.columns)
             closed = executor.map(close_partition, job.with_layout(layout), self._fitted.centres, False)
         finally:
             executor.close()
         total = functools.reduce(ClusterSums.merge, [sums for sums, _ in closed])
         return -float(total.inertia.to_float64())
-
-    def _check_parameters(self) -> None:
-        """Refuse parameters that have no meaning, before any data is read."""
-        if not _is_whole(self.n_clusters) or self.n_clusters < 1:
-            msg = f"n_clusters={self.n_clusters!r} must be a whole number >= 1"
-            raise InputError(msg)
-        if not _is_whole(self.max_iter) or self.max_iter < 1:
-            msg = f"max_iter={self.max_iter!r} must be a whole number >= 1"
-            raise InputError(msg)
-        if not _is_number(self.tol) or not 0 <= self.tol < np.inf:
-            msg = f"tol={self.tol!r} must be a finite number >= 0"
-            raise InputError(msg)
-        if self.n_init != "auto" and (not _is_whole(self.n_init) or int(self.n_init) < 1):
-            msg = f"n_init={self.n_init!r} must be 'auto' or a whole number >= 1"
-            raise InputError(msg)
-        if isinstance(self.init, str) and self.init != "k-means++":
-            msg = f"init={self.init!r} is not known; use 'k-means++' or an array of {self.n_clusters} centres"
-            raise InputError(msg)
 
     def _plan_memory(self, table: Table) -> None:
         """Refuse a table in memory whose copy and labels cannot fit; other tables go by partitions."""
@@ -334,20 +391,13 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def _given_centres(self, prepared: Prepared) -> npt.NDArray[np.float32]:
         """``init`` as an array, in block coordinates."""
-        given = np.asarray(self.init, dtype=np.float64)
-        d = prepared.seen.minimum.size
-        if given.shape != (self.n_clusters, d):
-            msg = (
-                f"The shape of the initial centers {given.shape} does not match n_clusters={self.n_clusters} "
-                f"and the {d} features of X"
-            )
-            raise InputError(msg)
-        if not np.isfinite(given).all():
-            bad = int(given.size - np.isfinite(given).sum())
-            msg = f"init has {bad} NaN or infinite values; give finite centres"
-            raise InputError(msg)
+        given = centre_array(self.init, self.n_clusters, prepared.seen.minimum.size)
         centres = prepared.layout.block_values(given)
-        require_block_range(np.abs(centres.astype(np.float64)).max(axis=0))
+        reach = np.abs(centres.astype(np.float64)).max(axis=0)
+        require_block_range(reach)
+        # Distances to a start far from the data have to stay in range as well.
+        farthest = np.maximum(reach, prepared.layout.max_abs)
+        replace(prepared.layout, max_abs=farthest).require_range(prepared.seen.weights)
         return np.ascontiguousarray(centres)
 
     def _keep(
@@ -367,13 +417,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         self._n_features_out = self.n_clusters
         self._fitted = Fitted(state.centres, prepared.layout, table.columns, choice)
         self._customer = table.customer
-        if done.n_used < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({done.n_used}) found smaller than n_clusters "
-                f"({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
 
     def _customer_in(self, X: Any) -> str | None:
         """The customer column of the fit, where ``X`` has it too."""
@@ -387,33 +430,5 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def _seed(random_state: Any) -> int:
-    """64 bits from any ``random_state`` that scikit-learn accepts."""
-    if random_state is None:
-        return secrets.randbits(64)
-    if _is_whole(random_state):
-        if not 0 <= int(random_state) < _SEED_LIMIT:
-            msg = f"random_state={random_state} must be in 0 .. 2**64 - 1"
-            raise InputError(msg)
-        return int(random_state)
-    if hasattr(random_state, "integers"):
-        return int(random_state.integers(_SEED_LIMIT - 1, dtype=np.uint64, endpoint=True))
-    if hasattr(random_state, "randint"):
-        return int(random_state.randint(0, 1 << 32, dtype=np.uint64)) << 32 | int(
-            random_state.randint(0, 1 << 32, dtype=np.uint64)
-        )
-    msg = f"random_state={random_state!r} cannot be used; give an int, a RandomState, a Generator or None"
-    raise InputError(msg)
-
-
-def _features_of(X: Any, table: Table) -> Any:
-    """The feature columns of a Dask frame, in the order of the table; an array as it is."""
-    return X[list(table.columns)] if table.columns is not None else X
+# scikit-learn's own wrapper would gather a Dask collection to fill a container: ``transform`` wraps by itself.
+KMeans._sklearn_auto_wrap_output_keys = {"transform"}  # noqa: SLF001 (what switches ``set_output`` on)

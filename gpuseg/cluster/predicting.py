@@ -12,7 +12,7 @@ from gpuseg.core.moments import Layout, centred_max_abs, require_block_range
 from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignState, Block
 from gpuseg.engines.choose import EngineChoice
-from gpuseg.graph.tables import frame_values, numeric_matrix
+from gpuseg.graph.dask_tables import frame_values, numeric_matrix
 from gpuseg.graph.tasks import block_of
 
 Float32Array = npt.NDArray[np.float32]
@@ -62,16 +62,14 @@ class Fitted:
         return out.T.astype(values.dtype, order="C")
 
 
-def chunk_values(rows: Any, fitted: Fitted) -> npt.NDArray[np.floating[Any]]:
+def chunk_values(rows: Any) -> npt.NDArray[np.floating[Any]]:
     """Feature values of one computed chunk of a Dask collection."""
-    if hasattr(rows, "columns"):
-        return frame_values(rows[list(fitted.columns)] if fitted.columns else rows)
-    return numeric_matrix(rows)
+    return frame_values(rows, "X") if hasattr(rows, "columns") else numeric_matrix(rows, "X")
 
 
 def predict_chunk(rows: Any, fitted: Fitted) -> Any:
     """Labels of one chunk: an array for an array, a series with the same index for a frame."""
-    labels = fitted.labels(chunk_values(rows, fitted)) if len(rows) else np.empty(0, np.int32)
+    labels = fitted.labels(chunk_values(rows)) if len(rows) else np.empty(0, np.int32)
     if not hasattr(rows, "columns"):
         return labels
     import pandas as pd
@@ -79,10 +77,12 @@ def predict_chunk(rows: Any, fitted: Fitted) -> Any:
     return pd.Series(labels, index=rows.index, name="label")
 
 
-def transform_chunk(rows: Any, fitted: Fitted, names: tuple[str, ...]) -> Any:
-    """Distances of one chunk: an array for an array, a frame with the same index for a frame."""
-    values = chunk_values(rows, fitted)
-    table = fitted.distances(values) if len(rows) else np.empty((0, len(fitted.centres)), values.dtype)
+def transform_chunk(rows: Any, fitted: Fitted, names: tuple[str, ...], kind: Any) -> Any:
+    """Distances of one chunk in the type ``kind``: an array for an array, a frame with the same index for a frame."""
+    if len(rows):
+        table = fitted.distances(chunk_values(rows)).astype(kind, copy=False)
+    else:
+        table = np.empty((0, len(fitted.centres)), kind)
     if not hasattr(rows, "columns"):
         return table
     import pandas as pd
@@ -111,11 +111,12 @@ def transform_dask(X: Any, fitted: Fitted, names: tuple[str, ...]) -> Any:
         single = all(str(kind) == "float32" for kind in X.dtypes)
         kind = np.float32 if single else np.float64
         meta = pd.DataFrame(np.empty((0, k), kind), columns=list(names), index=X._meta.index)  # noqa: SLF001
-        return X.map_partitions(transform_chunk, fitted, names, meta=meta)
+        return X.map_partitions(transform_chunk, fitted, names, kind, meta=meta)
     X = _one_block_wide(X)
     kind = np.float32 if X.dtype == np.float32 else np.float64
+    chunks = (X.chunks[0], (k,))
     return X.map_blocks(
-        transform_chunk, fitted, names, chunks=(X.chunks[0], (k,)), dtype=kind, meta=np.empty((0, 0), kind)
+        transform_chunk, fitted, names, kind, chunks=chunks, dtype=kind, meta=np.empty((0, 0), kind)
     )
 
 

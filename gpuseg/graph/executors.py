@@ -13,8 +13,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from gpuseg.graph.dask_tables import GraphPartition
 from gpuseg.graph.memo import forget_partitions
-from gpuseg.graph.tables import GraphPartition, Table
+from gpuseg.graph.tables import Table
 
 logger = logging.getLogger("gpuseg.graph")
 
@@ -25,9 +26,13 @@ _RETRIES = 3
 
 
 class Executor(Protocol):
-    """Runs tasks over the partitions of one table."""
+    """Runs tasks over the partitions of one table.
+
+    ``placement`` says where, ``where`` what messages call each partition.
+    """
 
     placement: str
+    where: list[str]
 
     def map(
         self, task: Callable[..., Result], *common: Any, each: Sequence[Any] | None = None
@@ -57,6 +62,7 @@ class LocalExecutor:
 
     def __init__(self, table: Table) -> None:
         self._partitions = table.partitions
+        self.where = [partition.where for partition in table.partitions]
 
     def map(
         self, task: Callable[..., Result], *common: Any, each: Sequence[Any] | None = None
@@ -93,6 +99,8 @@ class ClientExecutor:
 
     def __init__(self, table: Table, client: Any) -> None:
         self._client = client
+        self._live: list[Any] = []
+        self.where = [partition.where for partition in table.partitions]
         self._run = uuid.uuid4().hex[:8]
         self._step = 0
         self._tokens = [partition.token for partition in table.partitions]
@@ -107,7 +115,7 @@ class ClientExecutor:
     ) -> list[Any]:
         self._step += 1
         name = f"gpuseg-{task.__name__.strip('_')}-{self._run}-{self._step}"
-        return [
+        self._live = [
             self._client.submit(
                 task, partition, *own, *common, key=f"{name}-{i}", pure=False, retries=_RETRIES
             )
@@ -115,6 +123,7 @@ class ClientExecutor:
                 zip(self._partitions, _each(each, len(self._partitions)), strict=True)
             )
         ]
+        return self._live
 
     def map(
         self, task: Callable[..., Result], *common: Any, each: Sequence[Any] | None = None
@@ -145,12 +154,17 @@ class ClientExecutor:
 
     def close(self) -> None:
         """See :class:`Executor`."""
-        self._partitions = []
-        # Best effort: a worker that is gone has nothing to forget, and every memo is bounded anyway.
+        # After an error the traceback holds the futures of the other partitions, which would go on for nothing.
+        unfinished = [future for future in self._live if not future.done()]
+        self._live, self._partitions = [], []
+        # Best effort: a worker that is gone has nothing to forget, and every memo is bounded anyway. Whatever goes
+        # wrong here must not hide the error, or lose the answer, of the fit itself.
         try:
+            if unfinished:
+                self._client.cancel(unfinished)
             self._client.run(forget_partitions, self._tokens, on_error="ignore")
-        except OSError as error:
-            logger.debug("workers could not be asked to forget their memo: %s", error)
+        except Exception as error:  # noqa: BLE001 (see above)
+            logger.info("workers could not be asked to forget their memo: %s", error)
 
 
 def merge_all(merge: Callable[[Result, Result], Result], *results: Result) -> Result:
@@ -171,7 +185,10 @@ def executor_for(table: Table) -> Executor:
 
 
 def current_client() -> Any | None:
-    """The Dask client of this process, without importing distributed; None inside a worker's task."""
+    """The Dask client of this process, without importing distributed; None inside a worker's task.
+
+    A client that belongs to an event loop cannot be waited for here: the threads of this process do the work.
+    """
     distributed = sys.modules.get("distributed")
     if distributed is None:
         return None
@@ -182,9 +199,13 @@ def current_client() -> Any | None:
     else:
         return None
     try:
-        return distributed.default_client()
+        client = distributed.default_client()
     except ValueError:
         return None
+    if client.asynchronous:
+        logger.info("the current Dask client is asynchronous; tasks run on the threads of this process")
+        return None
+    return client
 
 
 def _each(each: Sequence[Any] | None, count: int) -> list[tuple[Any, ...]]:

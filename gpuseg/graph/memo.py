@@ -12,14 +12,21 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignState, Block
 from gpuseg.errors import InputError
 from gpuseg.graph.limits import memory_limit, worker_memory_limit
+from gpuseg.graph.partitions import HostTable
 
 _SHARE = 0.5
 _WORKER_SHARE = 0.3
+_TEXT_KEY_BYTES = 64
+"""What a key that is a Python object is taken to hold."""
 
 ENVIRONMENT = "GPUSEG_MEMO_BYTES"
 """Environment variable that bounds the memo of every process a fit uses; 0 switches it off."""
@@ -31,6 +38,10 @@ class Entry:
 
     Parameters
     ----------
+    table : HostTable or None
+        The rows as they were loaded, until their block and weights are made; never of rows that are in memory anyway.
+    keys : ndarray, shape (n,), or None
+        Customer keys of rows that were loaded.
     block : ndarray of float32, shape (d, n), or None
         Feature-major values.
     layout : str
@@ -41,8 +52,12 @@ class Entry:
         The fit that the states belong to.
     states : dict
         Model number to what the engine keeps of it.
+    lock : RLock
+        Held by the task that uses the entry.
     """
 
+    table: HostTable | None = None
+    keys: npt.NDArray[Any] | None = None
     block: Block | None = None
     layout: str = ""
     weights: Weights | None = None
@@ -51,11 +66,18 @@ class Entry:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def n_bytes(self) -> int:
-        """Bytes held."""
-        total = 0 if self.block is None else self.block.nbytes
-        if self.weights is not None:
-            total += self.weights.integers.nbytes + self.weights.reals.nbytes
-        return total + sum(state.labels.nbytes for state in self.states.values())
+        """Bytes held; may be asked for by one thread while another uses the entry."""
+        table, block, weights, keys = self.table, self.block, self.weights, self.keys
+        total = 0 if block is None else block.nbytes
+        if table is not None:
+            shared = block is not None and np.may_share_memory(block, table.values)
+            total += 0 if shared else table.values.nbytes
+            total += 0 if table.weights is None else table.weights.nbytes
+        if weights is not None:
+            total += weights.integers.nbytes + weights.reals.nbytes
+        if keys is not None:
+            total += keys.size * _TEXT_KEY_BYTES if keys.dtype.kind == "O" else keys.nbytes
+        return total + sum(state.labels.nbytes for state in list(self.states.values()))
 
     def states_of(self, run: str) -> dict[int, AssignState]:
         """States of one fit; another fit's are dropped."""
@@ -68,6 +90,10 @@ class Memo:
     """Least recently used entries within a number of bytes."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, locks included: what a child process does after a fork."""
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -104,6 +130,10 @@ class Memo:
 
 MEMO = Memo()
 """The memo of this process."""
+
+if hasattr(os, "register_at_fork"):
+    # Another thread may hold a lock at the moment of the fork, and nobody in the child would ever release it.
+    os.register_at_fork(after_in_child=MEMO.clear)
 
 
 def forget_partitions(tokens: Iterable[str]) -> None:

@@ -50,6 +50,16 @@ class Partition(Protocol):
         """Name of the contents; equal tokens mean equal contents."""
         ...
 
+    @property
+    def where(self) -> str:
+        """What a message calls the partition; "" where the table has only one and nobody named it."""
+        ...
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether its rows carry customer keys; otherwise a row's number is its identity."""
+        ...
+
     def load(self) -> HostTable:
         """Read the rows."""
         ...
@@ -61,6 +71,12 @@ class MemoryPartition:
 
     token: str
     table: HostTable
+    where: str = ""
+
+    @property
+    def has_keys(self) -> bool:
+        """See :class:`Partition`."""
+        return self.table.keys is not None
 
     def load(self) -> HostTable:
         """The rows themselves."""
@@ -85,6 +101,8 @@ class ParquetPartition:
         Column of the sample weights and of the customer keys.
     storage_options : dict
         For fsspec.
+    stamp : dict
+        What :func:`file_stamp` said when the table was opened; where it differs at reading the file is refused.
     """
 
     token: str
@@ -94,6 +112,18 @@ class ParquetPartition:
     weight: str | None = None
     customer: str | None = None
     storage_options: dict[str, Any] = field(default_factory=dict)
+    stamp: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """See :class:`Partition`."""
+        groups = f", row group {', '.join(map(str, self.row_groups))}" if self.row_groups else ""
+        return f"{self.path.removeprefix('file://')}{groups}"
+
+    @property
+    def has_keys(self) -> bool:
+        """See :class:`Partition`."""
+        return self.customer is not None
 
     def load(self) -> HostTable:
         """Read the row groups.
@@ -101,7 +131,7 @@ class ParquetPartition:
         Raises
         ------
         SourceError
-            If the file has changed its shape, is cut short or cannot be read.
+            If the file has changed since the table was opened, is cut short or cannot be read.
         """
         import fsspec
         import pyarrow as pa
@@ -109,7 +139,11 @@ class ParquetPartition:
 
         wanted = [*self.columns, *(name for name in (self.weight, self.customer) if name)]
         try:
-            with fsspec.open(self.path, "rb", **self.storage_options) as handle:
+            filesystem, path = fsspec.core.url_to_fs(self.path, **self.storage_options)
+            if self.stamp and file_stamp(filesystem, path) != self.stamp:
+                msg = f"{self.path}: the file has changed while it was used; start again once it is written"
+                raise SourceError(msg)
+            with filesystem.open(path, "rb") as handle:
                 file = pq.ParquetFile(handle)
                 groups = self.row_groups or range(file.num_row_groups)
                 table = file.read_row_groups(list(groups), columns=wanted)
@@ -117,6 +151,15 @@ class ParquetPartition:
             msg = f"{self.path}: cannot be read as Parquet ({error}); write the file again"
             raise SourceError(msg) from error
         return arrow_host_table(table, self.columns, self.weight, self.customer, self.path)
+
+
+def file_stamp(filesystem: Any, path: str) -> dict[str, str]:
+    """Size, time and tag of a file, as its file system gives them: what tells one version from another."""
+    # A listing kept from an earlier call would hide a change.
+    filesystem.invalidate_cache(path)
+    info = filesystem.info(path)
+    wanted = ("size", "mtime", "LastModified", "ETag", "etag")
+    return {key: str(info[key]) for key in wanted if info.get(key) is not None}
 
 
 def arrow_host_table(
@@ -163,7 +206,7 @@ def arrow_keys(column: Any, where: str) -> npt.NDArray[Any]:
         raise InputError(msg)
     if pa.types.is_integer(column.type):
         return np.asarray(column.to_numpy())
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if is_key_type(column.type):
         return np.asarray(column.to_pylist(), dtype=object)
     msg = f"{where}: customer ids are {column.type}; they must be integers or text"
     raise InputError(msg)
@@ -185,14 +228,32 @@ def key_identities(keys: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     whole = np.array(
         [isinstance(key, (int, np.integer)) and not isinstance(key, bool) for key in keys], np.bool_
     )
-    if not bool(np.all(text | whole)):
-        stranger = keys[np.flatnonzero(~(text | whole))[0]]
-        msg = f"customer id {stranger!r} is {type(stranger).__name__}; ids must be integers or text"
+    strangers = np.flatnonzero(~(text | whole))
+    if strangers.size:
+        first = keys[strangers[0]]
+        msg = (
+            f"{strangers.size} customer ids are neither integers nor text, the first is {first!r} "
+            f"({type(first).__name__}); fill, convert or drop them"
+        )
         raise InputError(msg)
     identities = np.empty(keys.size, np.uint64)
     identities[text] = text_keys(keys[text].tolist())
-    identities[whole] = integer_keys(np.array(keys[whole].tolist(), np.int64))
+    numbers = [int(key) for key in keys[whole]]
+    large = next((key for key in numbers if not -(1 << 63) <= key < (1 << 63)), None)
+    if large is not None:
+        msg = f"customer id {large} does not fit 64-bit signed integers; store the ids as text"
+        raise InputError(msg)
+    identities[whole] = integer_keys(np.array(numbers, np.int64))
     return identities
+
+
+def is_key_type(kind: Any) -> bool:
+    """Whether an Arrow type is one of customer keys: integers or text."""
+    import pyarrow as pa
+
+    types = pa.types
+    text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(text or types.is_integer(kind))
 
 
 def _is_numeric(kind: Any) -> bool:

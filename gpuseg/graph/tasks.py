@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.fingerprint import of_bytes
+from gpuseg.core.identity import row_numbers
 from gpuseg.core.lloyd import ClusterSums, Farthest
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.seeding import Sample
@@ -21,7 +22,7 @@ from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignState, Block
 from gpuseg.engines.choose import EngineChoice
 from gpuseg.graph.memo import MEMO, Entry, default_memo_bytes
-from gpuseg.graph.partitions import Partition
+from gpuseg.graph.partitions import HostTable, MemoryPartition, Partition, key_identities
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -59,7 +60,7 @@ class Job:
 def scan_partition(partition: Partition, job: Job) -> FeatureRange:
     """Read 1; where the values are float32 their feature-major copy is remembered at once."""
     with MEMO.entry(partition.token, job.bound()) as entry:
-        table = partition.load()
+        table = _loaded(entry, partition)
         source = table.values
         engine = job.engine.build()
         if source.dtype != np.float32:
@@ -76,10 +77,9 @@ def scan_partition(partition: Partition, job: Job) -> FeatureRange:
 def raw_moments_partition(partition: Partition, job: Job, scales: Scales) -> Moments:
     """Moments of the values as they came: what the centring is decided from."""
     with MEMO.entry(partition.token, job.bound()) as entry:
-        table = partition.load()
+        table = _loaded(entry, partition)
         weights = Weights.of(table.weights, scales.mode)
-        source = entry.block.T if entry.block is not None and entry.layout == "" else table.values
-        return job.engine.build().moments(source, weights, scales)
+        return job.engine.build().moments(table.values, weights, scales)
 
 
 def moments_partition(partition: Partition, job: Job) -> Moments:
@@ -95,7 +95,7 @@ def sample_partition(
     """The partition's share of the seeding sample."""
     with MEMO.entry(partition.token, job.bound()) as entry:
         block, weights = prepared_block(entry, partition, job)
-        identity = partition.load().identity(first_row)
+        identity = _identity(entry, partition, first_row)
         return Sample.of(limit, seed, identity, block, weights, threshold)
 
 
@@ -132,7 +132,7 @@ def farthest_partition(
         job.engine.build().assign(
             block, weights, [centres], [state], require_layout(job).scales, sums=False, distance=distance
         )
-        identity = partition.load().identity(first_row)
+        identity = _identity(entry, partition, first_row)
         return farthest_rows(block, weights, distance, identity, limit)
 
 
@@ -175,26 +175,48 @@ def prepared_block(entry: Entry, partition: Partition, job: Job) -> tuple[Block,
     layout = require_layout(job)
     wanted = layout_digest(layout)
     mode = layout.scales.mode
-    if (
-        entry.block is not None
-        and entry.layout == wanted
-        and entry.weights is not None
-        and entry.weights.mode is mode
-    ):
-        return entry.block, entry.weights
-    table = partition.load()
-    entry.weights = Weights.of(table.weights, mode)
-    if wanted == "" and entry.block is not None and entry.layout == "":
-        return entry.block, entry.weights
-    source = table.values
+    weights = entry.weights if entry.weights is not None and entry.weights.mode is mode else None
+    if weights is not None and entry.block is not None and entry.layout == wanted:
+        return entry.block, weights
+    # A block that was not centred holds float32 values as they came, so another can be made of it.
+    block = entry.block if entry.layout == "" else None
+    source = None if block is None else block.T
+    if source is None or weights is None:
+        table = _loaded(entry, partition)
+        weights = Weights.of(table.weights, mode)
+        source = table.values if source is None else source
+        # What block and weights replace is let go; the keys of rows that were loaded are still needed.
+        entry.table = None
+        entry.keys = None if isinstance(partition, MemoryPartition) else table.keys
     if wanted == "" and source.dtype == np.float32 and source.T.flags.c_contiguous:
-        entry.block = source.T
+        block = source.T
     else:
-        entry.block = np.empty(source.shape[::-1], np.float32)
-        job.engine.build().centre(source, layout, entry.block)
-    entry.layout = wanted
+        block = np.empty(source.shape[::-1], np.float32)
+        job.engine.build().centre(source, layout, block)
+    entry.block, entry.weights, entry.layout = block, weights, wanted
     entry.states_of("")
-    return entry.block, entry.weights
+    return block, weights
+
+
+def _loaded(entry: Entry, partition: Partition) -> HostTable:
+    """The rows as they came: in memory anyway, remembered until their block is made, or read again."""
+    if isinstance(partition, MemoryPartition):
+        return partition.load()
+    if entry.table is None:
+        entry.table = partition.load()
+    return entry.table
+
+
+def _identity(entry: Entry, partition: Partition, first_row: int) -> npt.NDArray[np.uint64]:
+    """Identity of each row of a partition whose block is in the entry."""
+    if not partition.has_keys:
+        assert entry.block is not None, "identities are asked for beside a block"
+        return row_numbers(first_row, entry.block.shape[1])
+    keys = partition.load().keys if entry.keys is None else entry.keys
+    assert keys is not None, "a partition with keys loads them"
+    if not isinstance(partition, MemoryPartition):
+        entry.keys = keys
+    return key_identities(keys)
 
 
 def layout_digest(layout: Layout) -> str:

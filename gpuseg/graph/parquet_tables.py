@@ -1,0 +1,105 @@
+"""Parquet files as tables (graph): one partition a row group, through fsspec. Opening one reads the footers only."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gpuseg.core.fingerprint import of_record
+from gpuseg.errors import SourceError
+from gpuseg.graph.partitions import ParquetPartition, Partition, file_stamp
+from gpuseg.graph.tables import Table, arrow_roles
+
+
+def parquet_table(
+    path: Any, weight: str | None, customer: str | None, storage_options: dict[str, Any] | None = None
+) -> Table:
+    """A table over Parquet files: a path, a glob or a folder, through fsspec; one partition a row group.
+
+    Files go in natural order of their names (``part.2`` before ``part.10``), the order in which Dask wrote them.
+
+    Raises
+    ------
+    SourceError
+        If nothing is there, a file cannot be read, or the files' schemas differ.
+    InputError
+        If the weight or customer column is not there.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    options = storage_options or {}
+    filesystem, files = expand_paths(path, options)
+    partitions: list[Partition] = []
+    first: Any = None
+    columns: tuple[str, ...] = ()
+    for file in files:
+        try:
+            with filesystem.open(file, "rb") as handle:
+                metadata = pq.ParquetFile(handle)
+                schema, groups = metadata.schema_arrow, metadata.num_row_groups
+        except (OSError, pa.ArrowException) as error:
+            msg = f"{file}: cannot be read as Parquet ({error}); write the file again"
+            raise SourceError(msg) from error
+        if first is None:
+            first = schema
+            customer, columns = arrow_roles(schema, customer, weight, file)
+        _require_same_schema(first, schema, files[0], file)
+        stamp = file_stamp(filesystem, file)
+        url = filesystem.unstrip_protocol(file)
+        # A file without row groups is a partition without rows, so that a table always has a partition.
+        for group in range(groups) if groups else [None]:
+            rows = () if group is None else (group,)
+            token = of_record([url, stamp, group, list(columns), weight, customer])
+            partitions.append(
+                ParquetPartition(f"parquet-{token}", url, rows, columns, weight, customer, options, stamp)
+            )
+    single = all(first.field(name).type == pa.float32() for name in columns)
+    return Table(partitions, len(columns), columns, "parquet", single=single, customer=customer)
+
+
+def expand_paths(path: Any, options: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The file system of a path, glob or folder, and the Parquet files it names, in natural order.
+
+    Raises
+    ------
+    SourceError
+        If there is none.
+    """
+    import fsspec
+
+    text = str(path)
+    filesystem, stripped = fsspec.core.url_to_fs(text, **options)
+    if filesystem.isdir(stripped):
+        files = filesystem.glob(f"{stripped.rstrip('/')}/**/*.parquet")
+    elif any(mark in stripped for mark in "*?[") and not filesystem.exists(stripped):
+        files = [found for found in filesystem.glob(stripped) if not filesystem.isdir(found)]
+    else:
+        files = [stripped] if filesystem.exists(stripped) else []
+    if not files:
+        msg = f"{text}: no Parquet file there; check the path or the glob"
+        raise SourceError(msg)
+    return filesystem, sorted(files, key=natural_key)
+
+
+def natural_key(text: str) -> list[tuple[int, str]]:
+    """Sort key by which ``part.2`` comes before ``part.10``."""
+    pieces = re.split(r"(\d+)", text)
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces]
+
+
+def _require_same_schema(expected: Any, found: Any, first_file: str, file: str) -> None:
+    if expected.equals(found):
+        return
+    differences = [
+        f"{name}: {_type_of(expected, name)} in {first_file}, {_type_of(found, name)} in {file}"
+        for name in sorted({*expected.names, *found.names})
+        if _type_of(expected, name) != _type_of(found, name)
+    ]
+    if differences:
+        msg = f"{file}: schema differs from {first_file} ({'; '.join(differences)}); write the files with one schema"
+        raise SourceError(msg)
+
+
+def _type_of(schema: Any, name: str) -> str:
+    return str(schema.field(name).type) if name in schema.names else "missing"
