@@ -131,6 +131,7 @@ _REJECT_CURE = "mend them, or leave such rows out with on_bad_rows='reject'"
 
 _PHRASES = {
     "null": ("is missing (null)", _REJECT_CURE),
+    "blank": ("is empty text", _REJECT_CURE),
     "not finite": ("is NaN or infinite", _REJECT_CURE),
     "too many decimals": (
         "has more decimals than minor_units allows",

@@ -14,9 +14,10 @@ from typing import Any
 import pyarrow as pa
 
 from gpuseg.customers import transactions
+from gpuseg.customers.frame_sources import pandas_columns
+from gpuseg.customers.parts import Raw
 from gpuseg.customers.reader import Checked, Reader
 from gpuseg.customers.roles import fits_role, type_cure, value_kind
-from gpuseg.customers.sources import Raw, pandas_columns
 from gpuseg.errors import SchemaError
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from gpuseg.customers import local_time, values
 from gpuseg.customers.audit import CODE, KIND, NOTE, PROBLEM, REJECT, TOTAL, TYPE, Audit, Finding
+from gpuseg.customers.parts import Raw
 from gpuseg.customers.roles import (
     CATEGORY,
     FLAG,
@@ -31,7 +32,6 @@ from gpuseg.customers.roles import (
 from gpuseg.customers.roles import (
     CODE as CODE_KIND,
 )
-from gpuseg.customers.sources import Raw
 from gpuseg.errors import SchemaError
 
 UNKNOWN = "unknown"

@@ -18,9 +18,10 @@ import pyarrow as pa
 from gpuseg.customers import contents, local_time
 from gpuseg.customers import roles as role_rules
 from gpuseg.customers.audit import NOTE, Audit
+from gpuseg.customers.parts import Raw, Source
 from gpuseg.customers.reader import Checked, Reader
 from gpuseg.customers.roles import Roles
-from gpuseg.customers.sources import Raw, Source, is_dask_frame, open_source
+from gpuseg.customers.sources import is_dask_frame, open_source
 from gpuseg.errors import InputError, SchemaError
 
 logger = logging.getLogger("gpuseg.customers")
@@ -257,7 +258,7 @@ def read_transactions(
         from gpuseg.customers import dask_frames
 
         return dask_frames.read_dask(source, reader, time_zone)
-    return _read_opened(open_source(source), reader, time_zone)
+    return _read_opened(open_source(source, reader.columns()), reader, time_zone)
 
 
 def _zone_option(time_zone: str | None, naive: str) -> str:

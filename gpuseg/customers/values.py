@@ -66,7 +66,7 @@ def nulls(array: pa.Array) -> Mask:
 
 
 def identifiers(array: pa.Array, *, required: bool) -> Converted:
-    """Keys as int64 or text; a missing one is bad where the role is required."""
+    """Keys as int64 or text; a missing or blank one is bad where the role is required."""
     array = plain(array)
     if value_kind(array.type) == "integer":
         if pa.types.is_uint64(array.type):
@@ -76,7 +76,13 @@ def identifiers(array: pa.Array, *, required: bool) -> Converted:
             found = _masks({"null": nulls(array)} if required else {}) | _masks({"too large": mask})
             return Converted(array.cast(pa.int64()), found)
         array = array.cast(pa.int64())
-    return Converted(array, _masks({"null": nulls(array)} if required else {}))
+    if not required:
+        return Converted(array)
+    bad = {"null": nulls(array)}
+    if value_kind(array.type) == "text":  # "" and "  " would be one customer made of everyone without a name
+        blank = pc.equal(pc.utf8_trim_whitespace(array), "").fill_null(False)
+        bad["blank"] = np.asarray(blank.to_numpy(zero_copy_only=False), np.bool_)
+    return Converted(array, _masks(bad))
 
 
 def whole_numbers(array: pa.Array) -> bool:

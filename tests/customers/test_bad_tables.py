@@ -145,9 +145,9 @@ def test_the_number_1_and_the_text_1_are_never_merged():
 
 
 def test_mixed_ids_are_found_across_parts(monkeypatch):
-    from gpuseg.customers import sources
+    from gpuseg.customers import parts
 
-    monkeypatch.setattr(sources, "PART_ROWS", 2)
+    monkeypatch.setattr(parts, "PART_ROWS", 2)
     frame = table().to_pandas()
     frame["who"] = pd.Series([1, 2, "1", "x"], dtype=object)
     assert problems(frame)[0].startswith(MIXED.format(2, 2))
@@ -319,3 +319,24 @@ def test_another_separator_is_suspected(tmp_path):
         "the only column is 'who;at;paid': are the fields separated by something else"
         in problems(tmp_path / "a.csv")[0]
     )
+
+
+def test_customers_without_a_name_are_not_one_customer():
+    (found,) = problems(table(who=pa.array(["a", "", "  ", "b"])))
+    assert found.startswith("column 'who' (customer) is empty text in 2 of 4 rows; mend them")
+
+
+def test_clocks_with_and_without_zone_do_not_mix():
+    frame = table().to_pandas()
+    aware = [MOMENT.replace(tzinfo=dt.UTC), MOMENT, MOMENT, MOMENT]
+    frame["at"] = pd.Series(aware, dtype=object)
+    (found,) = problems(frame)
+    assert found.startswith("column 'at' (time) holds objects of several types")
+
+
+def test_frames_that_cannot_become_arrow():
+    frame = pl.from_arrow(table()).with_columns(who=pl.Series([1, 2, 3, 4], dtype=pl.Int128))
+    with pytest.raises(InputError, match="has a column that Arrow does not know"):
+        gs.read_transactions(frame, **ROLES)
+    with pytest.raises(InputError, match="no column name is text"):
+        gs.read_transactions(pd.DataFrame(np.ones((2, 3))), **ROLES)

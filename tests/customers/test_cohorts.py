@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import gpuseg as gs
 from gpuseg import datasets
-from gpuseg.customers import sources
+from gpuseg.customers import parts
 from gpuseg.customers.activity import ActivityState, merge_activities, partition_activity
 from gpuseg.customers.cohorts import cohort_retention
 from gpuseg.customers.periods import PERIODS, WEEKDAYS, Periods
@@ -118,7 +118,7 @@ def test_retention_against_plain_python(lines, period, week_start, span, lookbac
     known = oracle(lines, period, week_start, coverage, lookback)
     assume(any(known["good"]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "PART_ROWS", part_rows)
+        patch.setattr(parts, "PART_ROWS", part_rows)
         tx = gs.read_transactions(table_of(lines), **ROLES)
     found = cohort_retention(tx, period, coverage, lookback, week_start=week_start)
     assert found.starts == known["starts"]

@@ -19,7 +19,7 @@ import pytest
 
 import gpuseg as gs
 from gpuseg import datasets
-from gpuseg.customers import sources
+from gpuseg.customers import parts
 from gpuseg.customers.features import customer_state, customer_summary, day_number, features
 from gpuseg.errors import InputError
 
@@ -278,7 +278,7 @@ def test_one_state_serves_both(lines, roles):
 def test_parts_and_order_do_not_matter(lines, roles, monkeypatch):
     expected = features(gs.read_transactions(lines, **roles))
     order = np.random.default_rng(1).permutation(lines.num_rows)
-    monkeypatch.setattr(sources, "PART_ROWS", 101)
+    monkeypatch.setattr(parts, "PART_ROWS", 101)
     again = features(gs.read_transactions(lines.take(order), **roles))
     assert again.equals(expected, check_metadata=True)
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg as gs
-from gpuseg.customers import sources
+from gpuseg.customers import parts
 from gpuseg.errors import InputError
 
 
@@ -83,7 +83,7 @@ def test_every_kind_of_source_gives_the_same_records(lines, roles, tmp_path):
 def test_parts_and_order_do_not_change_the_fingerprint(lines, roles, monkeypatch):
     expected = gs.read_transactions(lines, **roles).fingerprint
     order = np.random.default_rng(0).permutation(lines.num_rows)
-    monkeypatch.setattr(sources, "PART_ROWS", 97)
+    monkeypatch.setattr(parts, "PART_ROWS", 97)
     shuffled = gs.read_transactions(lines.take(order), **roles)
     assert len(shuffled.partitions) > 10
     assert shuffled.fingerprint == expected
@@ -287,3 +287,48 @@ def test_transactions_travel():
     tx = gs.read_transactions(simple(paid=pa.array([1.0, 2.0])), **SIMPLE)
     again = pickle.loads(pickle.dumps(tx))
     assert plain(again) == plain(tx)
+
+
+@pytest.mark.parametrize("backend", ["pyarrow", "numpy_nullable"])
+def test_pandas_of_other_backends(lines, roles, backend):
+    frame = lines.to_pandas().convert_dtypes(dtype_backend=backend)
+    assert (
+        gs.read_transactions(frame, **roles).fingerprint == gs.read_transactions(lines, **roles).fingerprint
+    )
+
+
+def test_a_named_index_counts_as_a_column(lines, roles):
+    frame = lines.to_pandas()
+    expected = gs.read_transactions(frame, **roles).fingerprint
+    assert gs.read_transactions(frame.set_index("customer"), **roles).fingerprint == expected
+    assert gs.read_transactions(frame.set_index(["customer", "time"]), **roles).fingerprint == expected
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pl.Series(["x", "b"], dtype=pl.Categorical),
+        pl.Series(["x", "b"], dtype=pl.Enum(["b", "x"])),
+        pl.Series([3, 2], dtype=pl.UInt64),
+    ],
+)
+def test_polars_keys_of_special_types(keys):
+    frame = pl.from_arrow(simple(paid=pa.array([1.0, 2.0]))).with_columns(
+        who=keys, odd=pl.Series([object(), object()])
+    )
+    assert records(gs.read_transactions(frame, **SIMPLE))["customer"].to_pylist() == keys.to_list()
+
+
+def test_arrow_text_in_every_encoding():
+    coded = [pa.array([text, "x"]).dictionary_encode() for text in ("b", "c")]
+    forms = [
+        pa.chunked_array(coded),  # each chunk with a dictionary of its own
+        pa.array(["b", "x", "c", "x"], pa.large_string()),
+        pa.array(["b", "x", "c", "x"], pa.string_view()),
+    ]
+    for form in forms:
+        table = simple(paid=pa.array([1.0] * 4), who=form).append_column("kind", form)
+        tx = gs.read_transactions(table, category="kind", **SIMPLE)
+        assert (
+            records(tx)["customer"].to_pylist() == records(tx)["category"].to_pylist() == ["b", "x", "c", "x"]
+        )

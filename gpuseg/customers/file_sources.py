@@ -1,0 +1,202 @@
+"""Opening files (room ``customers``, called by sources): Parquet and CSV through fsspec.
+
+Every footer or header is read before any data, so that all that is wrong with the files is told at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from gpuseg.customers import parts as part_rules
+from gpuseg.customers.parts import Part, Raw, Source
+from gpuseg.errors import SourceError
+
+_PARQUET = (".parquet", ".pq", ".parq")
+_CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".csv.zst", ".csv.bz2")
+
+
+def open_files(paths: Sequence[str]) -> Source:
+    """Open Parquet or CSV files: every footer or header is read, no data.
+
+    Raises
+    ------
+    SourceError
+        Names each file that is missing, cut off or of an unknown type.
+    """
+    files = [found for path in paths for found in _find(path)]
+    where = paths[0] if len(paths) == 1 else f"{len(paths)} paths from {paths[0]}"
+    formats = {_format(path) for _, path in files}
+    if len(formats) > 1:
+        raise SourceError(
+            f"{where}: Parquet and CSV files are mixed; give a glob for one of them, such as *.parquet"
+        )
+    opener = _parquet_parts if formats == {"parquet"} else _csv_parts
+    parts: list[Part] = []
+    broken: list[str] = []
+    for filesystem, path in files:
+        try:
+            parts.extend(opener(filesystem, path))
+        except SourceError as error:
+            broken.append(str(error))
+    if broken:
+        raise SourceError("; ".join(broken))
+    return Source("arrow", where, tuple(parts), as_text=formats == {"csv"})
+
+
+def _find(path: str) -> list[tuple[Any, str]]:
+    """Files behind a path, sorted by name: the file itself, those of a folder, or those that match a glob."""
+    import fsspec
+
+    try:
+        filesystem, plain = fsspec.core.url_to_fs(path)
+        if filesystem.isdir(plain):
+            found = [name for name in sorted(filesystem.find(plain)) if _is_data(name, plain)]
+            if not found:
+                raise SourceError(f"{path}: the folder holds no .parquet or .csv file")
+        elif any(mark in plain for mark in "*?["):
+            found = sorted(name for name in filesystem.glob(plain) if filesystem.isfile(name))
+            if not found:
+                raise SourceError(f"{path}: no file matches")
+        else:
+            found = [plain] if filesystem.exists(plain) else []
+            if not found:
+                raise SourceError(
+                    f"{path}: no such file; check the path (the working folder is {Path.cwd()})"
+                )
+    except (ImportError, OSError, ValueError) as error:
+        if isinstance(error, SourceError):
+            raise
+        raise SourceError(f"{path}: cannot be opened ({error})") from error
+    return [(filesystem, name) for name in found]
+
+
+def _is_data(name: str, folder: str) -> bool:
+    inner = PurePosixPath(name[len(folder) :].lstrip("/"))
+    hidden = any(piece.startswith((".", "_")) for piece in inner.parts)
+    return not hidden and name.lower().endswith((*_PARQUET, *_CSV))
+
+
+def _format(path: str) -> str:
+    lower = path.lower()
+    if lower.endswith(_PARQUET):
+        return "parquet"
+    if lower.endswith(_CSV):
+        return "csv"
+    raise SourceError(
+        f"{path}: unknown kind of file; names must end in {', '.join((*_PARQUET[:2], *_CSV[:4]))}"
+    )
+
+
+def _open(filesystem: Any, path: str) -> Any:
+    """A path that Arrow opens by itself, or an open file of another filesystem."""
+    protocol = filesystem.protocol
+    local = "file" in ((protocol,) if isinstance(protocol, str) else protocol)
+    return path if local else filesystem.open(path, "rb")
+
+
+def _parquet_parts(filesystem: Any, path: str) -> list[Part]:
+    with (
+        _parquet_errors(path),
+        pq.ParquetFile(_open(filesystem, path), page_checksum_verification=True) as file,
+    ):
+        schema = file.schema_arrow
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+
+    def part(groups: list[int]) -> Part:
+        def read(columns: Sequence[str]) -> Raw:
+            with (
+                _parquet_errors(path),
+                pq.ParquetFile(_open(filesystem, path), page_checksum_verification=True) as file,
+            ):
+                return Raw(file.read_row_groups(groups, columns=list(columns)))
+
+        return Part(path, schema, read)
+
+    return [part(groups) for groups in _batches(sizes)]
+
+
+def _batches(sizes: Sequence[int]) -> list[list[int]]:
+    """Consecutive row groups, together about :data:`~gpuseg.customers.parts.PART_ROWS` rows."""
+    batches: list[list[int]] = [[]]
+    rows = 0
+    for group, size in enumerate(sizes):
+        if batches[-1] and rows + size > part_rules.PART_ROWS:
+            batches.append([])
+            rows = 0
+        batches[-1].append(group)
+        rows += size
+    return batches
+
+
+@contextmanager
+def _parquet_errors(path: str) -> Iterator[None]:
+    """Turn what Arrow raises on a damaged file into one sentence that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise SourceError(
+            f"{path}: cannot be read as Parquet, the file is cut off or damaged ({reason}); write or copy it again"
+        ) from error
+
+
+def _csv_parts(filesystem: Any, path: str) -> list[Part]:
+    header = _read_csv(filesystem, path, None)
+    return [Part(path, header.schema, lambda columns: Raw(_read_csv(filesystem, path, columns)))]
+
+
+def _read_csv(filesystem: Any, path: str, columns: Sequence[str] | None) -> pa.Table:
+    """All values as text (empty fields are null), or the header alone where ``columns`` is None."""
+    odd: list[str] = []
+
+    def count(row: Any) -> str:
+        odd.append(f"{row.actual_columns} fields instead of {row.expected_columns}: {row.text[:60]!r}")
+        return "skip"
+
+    delimiter = "\t" if ".tsv" in path.lower() else ","
+    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=count)
+    names = _csv_header(filesystem, path, parse)
+    if columns is None:
+        return pa.table({name: pa.array([], pa.string()) for name in dict.fromkeys(names)})
+    convert = pyarrow.csv.ConvertOptions(
+        column_types={name: pa.string() for name in names},
+        include_columns=list(columns),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    try:
+        with filesystem.open(path, "rb", compression="infer") as file:
+            table = pyarrow.csv.read_csv(file, parse_options=parse, convert_options=convert)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise SourceError(_csv_reason(path, error)) from error
+    if odd:
+        raise SourceError(
+            f"{path}: {len(odd):,} lines have another number of fields than the header (the first: {odd[0]})"
+        )
+    return table
+
+
+def _csv_header(filesystem: Any, path: str, parse: Any) -> list[str]:
+    try:
+        with filesystem.open(path, "rb", compression="infer") as file:
+            line = file.readline()
+        table = pyarrow.csv.read_csv(pa.py_buffer(line), parse_options=parse)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise SourceError(_csv_reason(path, error)) from error
+    return list(table.column_names)
+
+
+def _csv_reason(path: str, error: BaseException) -> str:
+    reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+    if "Empty CSV" in reason:
+        return f"{path}: the file is empty; a header line and at least one record are needed"
+    if "UTF8" in reason or "UTF-8" in reason:
+        return f"{path}: the text is not UTF-8 ({reason}); save the file as UTF-8"
+    return f"{path}: cannot be read as CSV ({reason})"
