@@ -113,7 +113,7 @@ class WeightRange:
         if not self.given:
             return WeightMode.NONE
         if self.n_positive == 0:
-            msg = "sample_weight has no positive value; at least one row needs a weight > 0"
+            msg = "sample_weight has no positive value, every weight is zero; at least one row needs a weight > 0"
             raise InputError(msg)
         if self.integral and self.total < INTEGER_MASS:
             return WeightMode.INTEGER
