@@ -13,7 +13,6 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +68,7 @@ def demo(
         from gpuseg.jobs.progress import progress_for
 
         progress = progress_for(Console(stderr=True), quiet=quiet)
-        result = run_demo(_default_folder("demo") if out is None else out, progress)
+        result = run_demo(out, progress)
         if not quiet:
             typer.echo(result.summary)
 
@@ -88,10 +87,6 @@ def doctor(
             typer.echo(json.dumps(findings.to_dict(), indent=2))
         else:
             findings.print_to(Console())
-
-
-def _default_folder(command: str) -> Path:
-    return Path("runs") / f"{command}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
 
 
 @contextmanager
