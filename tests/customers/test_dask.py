@@ -10,6 +10,7 @@ import pytest
 
 import gpuseg as gs
 from gpuseg.customers.features import customer_state, customer_summary, features
+from gpuseg.customers.scaling import ExactScaler
 from gpuseg.errors import SchemaError
 
 NAMES = ["PANTRY", "FRESH", "DELI", "HOME"]
@@ -162,3 +163,21 @@ def test_kmeans_takes_the_dask_features(lines, roles):
     b = kmeans.KMeans(n_clusters=4, random_state=0).fit(lazy)
     assert np.array_equal(a.cluster_centers_, b.cluster_centers_)
     assert np.array_equal(a.labels_, np.asarray(b.labels_))
+
+
+@pytest.mark.cluster
+def test_worker_processes_give_the_same_bits(lines, roles):
+    from dask.distributed import Client
+
+    local = gs.read_transactions(lines.to_pandas(), **roles)
+    expected, cohorts = features(local, categories=NAMES), gs.cohort_retention(local)
+    scaler = ExactScaler().fit(expected)
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with Client(**options):
+        tx = gs.read_transactions(dask_frame(lines, 5, shuffle=True), **roles)
+        found = features(tx, categories=NAMES)
+        pd.testing.assert_frame_equal(found.compute(), expected, check_exact=True, check_index_type=False)
+        assert np.array_equal(gs.cohort_retention(tx).counts, cohorts.counts, equal_nan=True)
+        again = ExactScaler().fit(found)
+    assert np.array_equal(again.mean_, scaler.mean_)
+    assert np.array_equal(again.scale_, scaler.scale_)
