@@ -1,0 +1,89 @@
+"""A whole fit equals a naive one, row by row in Python integers, to the last bit."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from hypothesis import given, reject
+from hypothesis import strategies as st
+
+from gpuseg import KMeans
+from gpuseg.cluster.seeding import gather_sample
+from gpuseg.errors import RangeError
+from tests import strategies
+from tests.oracle import hashing
+from tests.oracle import kmeans as oracle
+
+
+def blobs(n=60, d=3, k=4, seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(n, d)) + rng.normal(scale=3, size=(k, d))[rng.integers(0, k, n)]).astype(dtype)
+
+
+def assert_same(model, expected):
+    assert model.labels_.tolist() == expected.labels
+    assert model.cluster_centers_.tobytes() == expected.centres.tobytes()
+    assert model.inertia_ == expected.inertia
+    assert model.n_iter_ == expected.n_iter
+    assert model.n_relocated_ == expected.n_relocated
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weights", ["none", "integer", "real"])
+def test_a_seeded_fit(dtype, weights):
+    X = blobs(dtype=dtype)
+    w = strategies.weight_array(weights, len(X), 3)
+    model = KMeans(4, random_state=7, tol=0).fit(X, sample_weight=w)
+    assert_same(model, oracle.fit(X, 4, weights=w, seed=7, tol=0))
+
+
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize("weights", ["none", "real"])
+def test_a_fit_that_starts_on_a_sample(monkeypatch, warm, weights):
+    X = blobs(n=80, seed=1)
+    w = None if weights == "none" else np.random.default_rng(2).gamma(2.0, 1.0, len(X))
+    limited = functools.partial(gather_sample, limit=25)
+    monkeypatch.setattr("gpuseg.cluster.kmeans.gather_sample", limited)
+    model = KMeans(4, random_state=3, n_init=2, sample_start=warm).fit(X, sample_weight=w)
+    assert_same(model, oracle.fit(X, 4, weights=w, seed=3, n_init=2, sample_rows=25, warm=warm))
+
+
+@pytest.mark.parametrize("offset", [1e5, -1e7])
+def test_a_fit_far_from_the_origin(offset):
+    X = blobs() + np.float32(offset)
+    model = KMeans(4, random_state=1, n_init=2).fit(X)
+    assert model.centred_features_.all()
+    assert_same(model, oracle.fit(X, 4, seed=1, n_init=2))
+
+
+def test_customer_keys_are_identities():
+    pd = pytest.importorskip("pandas")
+    X = blobs(n=40)
+    keys = [f"h{i * 7919 % 40:04}" for i in range(len(X))]
+    frame = pd.DataFrame(X, columns=list("abc"), index=pd.Index(keys, name="household"))
+    model = KMeans(3, random_state=5, n_init=2).fit(frame)
+    assert_same(model, oracle.fit(X, 3, seed=5, n_init=2, identity=[hashing.identity(key) for key in keys]))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_empty_clusters_move_to_the_farthest_rows():
+    X = blobs(n=50, k=2)
+    init = np.vstack([X[0], [1e6] * 3, [-1e6] * 3, X[1]]).astype(np.float32)
+    model = KMeans(4, init=init, max_iter=5).fit(X)
+    assert model.n_relocated_ >= 2
+    assert_same(model, oracle.fit(X, 4, init=init, max_iter=5))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@given(strategies.data_sets(max_rows=24), st.integers(1, 5), st.integers(0, 2**64 - 1), st.booleans())
+def test_any_small_table(data, k, seed, wide):
+    X, w = data
+    X = X.astype(np.float64) if wide else X
+    k = min(k, len(X))
+    try:
+        model = KMeans(k, random_state=seed, n_init=1, max_iter=6).fit(X, sample_weight=w)
+    except RangeError:
+        reject()  # heavy weights on far rows: refused, as they may be
+    assert_same(model, oracle.fit(X, k, weights=w, seed=seed, n_init=1, max_iter=6))

@@ -1,0 +1,123 @@
+"""A whole fit of KMeans row by row: preparing, sample, greedy seedings, Lloyd on the sample, full passes, closing pass.
+
+Slow and obvious: sums and potentials are Python integers, means and variances fractions, distances the float32 chain.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from tests.oracle import lloyd, seeding, sums
+
+
+@dataclass
+class Fit:
+    """What a fit finds."""
+
+    labels: list[int]
+    centres: np.ndarray
+    inertia: float
+    n_iter: int
+    n_relocated: int
+
+
+@dataclass
+class Run:
+    """Lloyd's algorithm from one start."""
+
+    centres: np.ndarray
+    n_iter: int
+    n_relocated: int
+
+
+def prepared(values, weights):
+    """Block float32 [n][d] and what was subtracted: everything for float64, offset features for float32."""
+    d = values.shape[1]
+    e, e2 = sums.exponents(values, weights)
+    mass, total, square = sums.moments(values, weights, e, e2)
+    centre = [sums.mean(total[f], mass, e[f]) for f in range(d)]
+    if values.dtype == np.float32:
+        for f in range(d):
+            mean = Fraction(total[f]) / Fraction(2) ** e[f] / mass
+            spread = sums.variance(total[f], square[f], mass, e[f], e2[f])
+            if not (mean != 0 and mean * mean > 2**20 * spread):
+                centre[f] = 0.0
+    shifted = [[np.float32(float(x) - c) for x, c in zip(row, centre, strict=True)] for row in values]
+    return np.array(shifted, np.float32).reshape(values.shape), np.array(centre)
+
+
+def tolerance(block, weights, tol: float) -> float:
+    """tol times the mean variance."""
+    e, e2 = sums.exponents(block, weights)
+    mass, total, square = sums.moments(block, weights, e, e2)
+    variances = [sums.variance(t, q, mass, a, b) for t, q, a, b in zip(total, square, e, e2, strict=True)]
+    if tol == 0:
+        return 0.0
+    return tol * (math.fsum(v.numerator / v.denominator for v in variances) / len(variances))
+
+
+def spare_rows(block, weights, identity, found, limit: int):
+    """The farthest distinct rows of positive weight."""
+    rows = [i for i, w in enumerate(sums.effective(weights, len(block))) if w > 0]
+    kept = lloyd.farthest(
+        limit, [found.distance[i] for i in rows], [identity[i] for i in rows], [block[i] for i in rows]
+    )
+    return [block[rows[i]] for i in kept]
+
+
+def run(block, weights, identity, start, exponent, limit: float, max_iter: int) -> Run:
+    """Passes until the summed squared shift is at most ``limit``."""
+    centres, n_iter, n_relocated, shift = start, 0, 0, math.inf
+    while shift > limit and n_iter < max_iter:
+        found = lloyd.assign(block, weights, centres, exponent)
+        n_empty = sum(mass == 0 for mass in found.mass)
+        spare = spare_rows(block, weights, identity, found, n_empty) if n_empty else []
+        centres, shift = lloyd.step(centres, found, exponent, spare)
+        n_iter += 1
+        n_relocated += len(spare)
+    return Run(centres, n_iter, n_relocated)
+
+
+def seeded_start(block, weights, identity, k, seed, n_init, exponent, limit, max_iter, sample_rows, warm):
+    """Where full passes begin: the best seeding, after Lloyd on the sample if the sample is a part of the data."""
+    chosen = seeding.sample(sample_rows, seed, identity, weights)
+    rows = block[chosen]
+    own = None if weights is None else [weights[i] for i in chosen]
+    best = None
+    for number in range(n_init):
+        picked = seeding.greedy(rows, own, k, seed, number)
+        seeds = rows[picked + picked[-1:] * (k - len(picked))]
+        end = run(rows, own, [identity[i] for i in chosen], seeds, exponent, limit, max_iter)
+        inertia = lloyd.assign(rows, own, end.centres, exponent).inertia
+        if best is None or inertia < best[0]:
+            best = (inertia, seeds, end.centres)
+    n_positive = sum(w > 0 for w in sums.effective(weights, len(block)))
+    return best[2] if warm and len(chosen) < n_positive else best[1]
+
+
+def fit(
+    values, k, *, weights=None, seed=0, init=None, n_init=8, max_iter=300, tol=1e-4, identity=None,
+    sample_rows=2**18, warm=True,
+) -> Fit:  # fmt: skip
+    """KMeans of rows [n][d] in float32 or float64, identities by default their numbers."""
+    identity = list(range(len(values))) if identity is None else identity
+    block, centre = prepared(values, weights)
+    exponent, _ = sums.exponents(block, weights)
+    limit = tolerance(block, weights, tol)
+    if init is None:
+        start = seeded_start(
+            block, weights, identity, k, seed, n_init, exponent, limit, max_iter, sample_rows, warm
+        )
+    else:
+        start = np.array(
+            [[np.float32(float(x) - c) for x, c in zip(row, centre, strict=True)] for row in init]
+        )
+    end = run(block, weights, identity, start, exponent, limit, max_iter)
+    last = lloyd.assign(block, weights, end.centres, exponent)
+    wide = (end.centres.astype(np.float64) + centre).astype(values.dtype)
+    inertia = last.inertia.numerator / last.inertia.denominator
+    return Fit(last.labels, wide, inertia, end.n_iter, end.n_relocated)
