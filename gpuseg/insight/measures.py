@@ -6,23 +6,14 @@ say what customers do, never what they are worth or whether it is good.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from gpuseg.insight.words import Unit, Wording
 
 CATEGORY_PREFIX = "share_"
 """A column ``share_X`` is the share of category X in what the customer spent."""
 CATEGORY_FAMILY = "category"
-
-
-class Unit(StrEnum):
-    """What a figure counts."""
-
-    COUNT = "count"
-    MONEY = "money"
-    DAYS = "days"
-    SHARE = "share"
-    SCORE = "score"
 
 
 @dataclass(frozen=True)
@@ -62,6 +53,7 @@ class Measure:
         return self.family == CATEGORY_FAMILY
 
 
+# {category} and {categories} stand for what this business calls them.
 _KNOWN = (
     Measure("visits", "Visits", Unit.COUNT, "visits", "many visits", "few visits"),
     Measure("basket_value", "Basket value", Unit.MONEY, "basket", "large baskets", "small baskets"),
@@ -91,38 +83,41 @@ _KNOWN = (
     ),
     Measure(
         "category_diversity",
-        "Variety of categories",
+        "Variety",
         Unit.SCORE,
         "variety",
         "wide variety",
         "narrow variety",
-        note="0 is one category, 1 is all alike",
+        note="0 is all in one {category}, 1 is spread evenly over all",
     ),
+    Measure("categories_bought", "Number of {categories}", Unit.COUNT),
 )
 
 
-def measures_of(
-    columns: Iterable[str], category_names: Mapping[str, str] | None = None
-) -> tuple[Measure, ...]:
+def measures_of(columns: Iterable[str], wording: Wording | None = None) -> tuple[Measure, ...]:
     """The measures among the columns of a customer summary, in the order in which they are shown.
 
     Parameters
     ----------
     columns : iterable of str
         Names of columns; unknown ones are left out.
-    category_names : mapping of str to str, optional
-        Plain names of categories; a category without one keeps its own.
+    wording : Wording, optional
+        What this business calls its things.
 
     Returns
     -------
     tuple of Measure
         The known measures, then one for each category in the order of the columns.
     """
-    present = list(columns)
-    names = category_names or {}
-    known = tuple(measure for measure in _KNOWN if measure.column in present)
+    present, words = list(columns), wording or Wording()
+    known = tuple(_in_words(measure, words) for measure in _KNOWN if measure.column in present)
     codes = [column.removeprefix(CATEGORY_PREFIX) for column in present if column.startswith(CATEGORY_PREFIX)]
-    return known + tuple(_category(code, names.get(code, code)) for code in codes)
+    return known + tuple(_category(code, words.category_names.get(code, code)) for code in codes)
+
+
+def _in_words(measure: Measure, words: Wording) -> Measure:
+    plain = {"category": words.category, "categories": words.categories}
+    return replace(measure, label=measure.label.format(**plain), note=measure.note.format(**plain))
 
 
 def _category(code: str, name: str) -> Measure:

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuseg.errors import InputError
-from gpuseg.insight.measures import Measure, Unit, measures_of
+from gpuseg.insight.measures import Measure, measures_of
 from gpuseg.insight.profile import MIN_BASE, profile_segments
+from gpuseg.insight.words import Unit, Wording
 
 VISITS = Measure("visits", "Visits", Unit.COUNT, "visits", "many visits", "few visits")
 SCORE = Measure("regularity", "Regularity", Unit.SCORE, "rhythm", "regular", "irregular", signed=True)
@@ -153,7 +154,9 @@ def test_bad_input(frame, ids, message):
 
 
 def test_measures_of_a_summary():
-    measures = measures_of(["household", "share_A B", "spend", "visits"], {"A B": "fresh food"})
+    measures = measures_of(
+        ["household", "share_A B", "spend", "visits"], Wording(category_names={"A B": "fresh food"})
+    )
     assert [measure.column for measure in measures] == ["visits", "spend", "share_A B"]
     assert (measures[2].label, measures[2].high, measures[2].is_category) == (
         "Fresh food",

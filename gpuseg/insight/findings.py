@@ -1,0 +1,55 @@
+"""Two or three sentences that say what a run found (room ``insight``; the report and the command line print them)."""
+
+from __future__ import annotations
+
+from gpuseg.insight.certainty import Certainty
+from gpuseg.insight.profile import Profiles
+from gpuseg.insight.words import Wording, format_percent, format_score
+
+_NOTABLE = 1.2
+"""A segment's share of the spend over its share of customers, from which the spend is worth a sentence."""
+
+
+def findings(
+    profiles: Profiles, names: dict[int, str], certainty: Certainty, wording: Wording
+) -> tuple[str, ...]:
+    """What was found, most general first.
+
+    Parameters
+    ----------
+    profiles : Profiles
+        Of all segments.
+    names : dict of int to str
+        By segment id.
+    certainty : Certainty
+        How far to trust it.
+    wording : Wording
+        What this business calls its things.
+
+    Returns
+    -------
+    tuple of str
+        How many segments and which is the largest; whose share of the spend stands out, if any does; how sure.
+    """
+    largest = max(profiles.segment_ids, key=lambda segment_id: (profiles.size(segment_id), -segment_id))
+    customers = wording.count(profiles.n_customers)
+    held = format_percent(profiles.share(largest))
+    found = [
+        f'{customers} fall into {len(profiles.segment_ids)} segments; the largest, "{names[largest]}", holds {held}.'
+    ]
+    spend = {segment_id: profiles.share_of("spend", segment_id) or 0.0 for segment_id in profiles.segment_ids}
+    top = max(spend, key=lambda segment_id: (spend[segment_id] / profiles.share(segment_id), -segment_id))
+    if spend[top] >= _NOTABLE * profiles.share(top):
+        found.append(
+            f'"{names[top]}" holds {format_percent(profiles.share(top))} of the {wording.customers} and '
+            f"{format_percent(spend[top])} of the spend."
+        )
+    scale = " (below 0.25: no substantial structure)" if certainty.band == "none" else ""
+    found.append(
+        f"How sure: {_lower_first(certainty.verdict)} Mean silhouette {format_score(certainty.silhouette)}{scale}."
+    )
+    return tuple(sentence.replace("\N{NO-BREAK SPACE}", " ") for sentence in found)  # terminals need none
+
+
+def _lower_first(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]

@@ -1,0 +1,181 @@
+"""The evidence in words and figures (room ``insight``; the page calls it): choice of k, firmness, cohorts."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gpuseg.insight.report import plots
+from gpuseg.insight.report.views import MIN_CELL
+from gpuseg.insight.words import MONTHS, format_day, format_percent, format_score
+
+if TYPE_CHECKING:
+    from gpuseg.customers.cohorts import CohortRetention
+    from gpuseg.insight.report.page import Report
+
+_NEAR = 0.05
+"""Silhouettes that lie within so little of each other hardly prefer one k."""
+_BAND_LINES = (
+    (0.25, "0.25", "above this line: weak structure"),
+    (0.5, "0.5", "above this line: reasonable structure"),
+    (0.7, "0.7", "above this line: strong structure"),
+)
+
+
+def choice(report: Report) -> dict[str, Any]:
+    """Every k that was tried, with its scores."""
+    found = report.choice
+    scores = [entry.silhouette for entry in found.evidence]
+    spread = max(scores) - min(scores)
+    said = ", ".join(f"k = {entry.k}: {entry.silhouette:.3f}" for entry in found.evidence)
+    top = max(0.3, max(scores) * 1.1)
+    bands = _BAND_LINES if found.metric == "euclidean" else ()
+    curve = plots.Curve(
+        label=f"Mean silhouette by number of segments. {said}",
+        points=[(str(entry.k), entry.silhouette) for entry in found.evidence],
+        top=top,
+        ticks=[(0.0, "0", ""), *(line for line in bands if line[0] <= top)],
+        chosen=[entry.k for entry in found.evidence].index(found.k),
+        x_title="number of segments",
+    )
+    return {
+        "k": found.k,
+        "reason": found.reason,
+        "euclidean": found.metric == "euclidean",
+        "near": spread < _NEAR and len(scores) > 1,
+        "spread": f"{spread:.3f}",
+        "chart": plots.line_chart(curve),
+        "rows": [
+            {
+                "k": entry.k,
+                "chosen": entry.k == found.k,
+                "silhouette": f"{entry.silhouette:.3f}",
+                "largest": format_percent(entry.largest_share),
+                "effective": format_score(entry.effective_segments),
+                "inertia": f"{entry.inertia:,.0f}",
+            }
+            for entry in found.evidence
+        ],
+    }
+
+
+def firmness(report: Report) -> dict[str, Any]:
+    """How firmly each segment holds its customers."""
+    certainty = report.certainty
+    low = min(0.0, *(found.tenth for found in certainty.segments))
+    high = max(0.0, *(found.ninetieth for found in certainty.segments))
+    axis = (math.floor(low * 4) / 4, max(0.25, math.ceil(high * 4) / 4))
+    rows = []
+    for found in certainty.segments:
+        figures = [format_score(value) for value in (found.tenth, found.median, found.ninetieth)]
+        label = (
+            f"Silhouettes of segment {found.segment_id}: a tenth below {figures[0]}, median {figures[1]}, "
+            f"a tenth above {figures[2]}"
+        )
+        strip = plots.range_strip(label, found.segment_id, found.tenth, found.median, found.ninetieth, axis)
+        rows.append(
+            {
+                "id": found.segment_id,
+                "colour": plots.colour(found.segment_id),
+                "name": report.names[found.segment_id],
+                "strip": strip,
+                "median": figures[1],
+                "elsewhere": format_percent(found.nearer_elsewhere),
+            }
+        )
+    return {
+        "rows": rows,
+        "axis": [format_score(value) for value in axis],
+        "euclidean": format_score(certainty.silhouette),
+        "squared": format_score(certainty.silhouette_squared),
+    }
+
+
+def cohorts(report: Report) -> dict[str, Any]:
+    """The triangle of retention; what cannot be observed yet has no figure."""
+    found = report.retention
+    followed = [row for row in range(len(found.starts)) if not math.isnan(found.counts[row, 0])]
+    n_ages = max((int(np.count_nonzero(~np.isnan(found.counts[row]))) for row in followed), default=0)
+    together = _together(found, followed, n_ages)
+    return {
+        "period": found.period,
+        "n_in": report.wording.count(found.n_in_cohorts),
+        "n_in_cohorts": found.n_in_cohorts,
+        "n_already": f"{found.n_already_customers:,}",
+        "already_share": format_percent(found.n_already_customers / found.n_customers),
+        "lookback": found.lookback,
+        "start": format_day(found.coverage[0]),
+        "first": _period_name(found, followed[0]) if followed else "",
+        "ages": list(range(n_ages)),
+        "rows": [
+            {
+                "name": _period_name(found, row),
+                "size": _size(found, row),
+                "cells": [_cell(found, row, age) for age in range(n_ages)],
+            }
+            for row in followed
+        ],
+        "together": together,
+        "chart": _retention_chart(found, together),
+        "min_cell": MIN_CELL,
+    }
+
+
+def _size(found: CohortRetention, row: int) -> str:
+    size = int(found.counts[row, 0])
+    return f"{size:,}" if size >= MIN_CELL or size == 0 else f"under {MIN_CELL}"
+
+
+def _cell(found: CohortRetention, row: int, age: int) -> dict[str, str]:
+    if math.isnan(found.counts[row, age]):
+        return {"kind": "unseen", "text": ""}
+    if found.counts[row, 0] < MIN_CELL:
+        return {"kind": "few", "text": ""}
+    rate = float(found.rates[row, age])
+    return {"kind": f"rate r{min(int(rate * 10), 9)}", "text": f"{100 * rate:.0f}"}
+
+
+def _together(found: CohortRetention, rows: list[int], n_ages: int) -> list[dict[str, Any]]:
+    """All cohorts together at each age: of those customers who can be observed there."""
+    cells: list[dict[str, Any]] = []
+    for age in range(n_ages):
+        seen = [row for row in rows if not math.isnan(found.counts[row, age])]
+        size = int(sum(found.counts[row, 0] for row in seen))
+        active = int(sum(found.counts[row, age] for row in seen))
+        if size < MIN_CELL:
+            cells.append({"kind": "few", "text": "", "rate": None, "base": f"under {MIN_CELL}"})
+            continue
+        rate = active / size
+        kind = f"rate r{min(int(rate * 10), 9)}"
+        cells.append({"kind": kind, "text": f"{100 * rate:.0f}", "rate": rate, "base": f"{size:,}"})
+    return cells
+
+
+def _retention_chart(found: CohortRetention, together: list[dict[str, Any]]) -> Any:
+    points = [(str(age), cell["rate"]) for age, cell in enumerate(together) if cell["rate"] is not None]
+    if len(points) < 2:
+        return None
+    said = ", ".join(f"{age}: {format_percent(rate)}" for age, rate in points)
+    return plots.line_chart(
+        plots.Curve(
+            label=f"Share still buying, by {found.period}s since the first purchase. {said}",
+            points=points,
+            top=1.0,
+            ticks=[(0.0, "0", ""), (0.5, "50\N{NO-BREAK SPACE}%", ""), (1.0, "100\N{NO-BREAK SPACE}%", "")],
+            chosen=None,
+            x_title=f"{found.period}s since the first purchase",
+        )
+    )
+
+
+def _period_name(found: CohortRetention, row: int) -> str:
+    start = found.starts[row]
+    match found.period:
+        case "month":
+            return f"{MONTHS[start.month - 1]} {start.year}"
+        case "quarter":
+            return f"{start.year} Q{(start.month + 2) // 3}"
+        case _:
+            return format_day(start)

@@ -1,0 +1,115 @@
+"""What a report says, and the page made of it (room ``insight``; jobs call it)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from gpuseg.customers.cohorts import CohortRetention
+from gpuseg.customers.transactions import Transactions
+from gpuseg.insight.certainty import Certainty
+from gpuseg.insight.profile import Profiles
+from gpuseg.insight.words import Wording
+from gpuseg.quality.choose_k import KChoice
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report is made of.
+
+    Parameters
+    ----------
+    title : str
+        The question, short.
+    question : str
+        What was asked, in one or two sentences.
+    decision : str or None
+        The decision that the segments serve; None says so on the first screen.
+    source : str
+        Whose records these are.
+    started : datetime
+        When the run began, in UTC: the only thing on the page that differs from one run to the next.
+    wording : Wording
+        What this business calls its things.
+    tx : Transactions
+        The records: counts, calendar and fingerprint.
+    facts : dict
+        What was decided and counted while the features were made.
+    feature_names : tuple of str
+        What built the segments.
+    seed : int
+        Of every random draw.
+    choice : KChoice
+        The number of segments, with the evidence.
+    profiles : Profiles
+        The segments in original units.
+    names : dict of int to str
+        By segment id.
+    certainty : Certainty
+        How far to trust it.
+    retention : CohortRetention
+        By period of the first purchase.
+    """
+
+    title: str
+    question: str
+    decision: str | None
+    source: str
+    started: datetime
+    wording: Wording
+    tx: Transactions
+    facts: dict[str, Any]
+    feature_names: tuple[str, ...]
+    seed: int
+    choice: KChoice
+    profiles: Profiles
+    names: dict[int, str]
+    certainty: Certainty
+    retention: CohortRetention
+
+
+def render_report(report: Report) -> str:
+    """The report as one HTML page.
+
+    Parameters
+    ----------
+    report : Report
+        What to say.
+
+    Returns
+    -------
+    str
+        HTML that needs no network and no script, and holds no customer's key and no customer's row.
+    """
+    from gpuseg.insight.report import evidence, provenance, views
+
+    return _template().render(
+        report=report,
+        wording=report.wording,
+        summary=views.summary(report),
+        segments=views.segments(report),
+        differences=views.difference_strips(report),
+        figures=views.figures(report),
+        categories=views.categories(report),
+        choice=evidence.choice(report),
+        firmness=evidence.firmness(report),
+        cohorts=evidence.cohorts(report),
+        data=provenance.data(report),
+        method=provenance.method(report),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("gpuseg.insight.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")

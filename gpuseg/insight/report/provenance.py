@@ -1,0 +1,119 @@
+"""Where the figures come from, in words (room ``insight``; the page calls it): the data, the method, the promise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpuseg import __version__
+from gpuseg.core.promise import CONTRACT
+from gpuseg.insight.measures import CATEGORY_PREFIX
+from gpuseg.insight.words import list_words
+
+if TYPE_CHECKING:
+    from gpuseg.insight.report.page import Report
+
+_NOTES = {
+    "time taken as UTC": (
+        "Times without a zone",
+        "taken as UTC; days and months are those of the calendar {time_zone}",
+    ),
+    "time clock shown twice or never": (
+        "Times that the clock showed twice or never",
+        "taken as the earlier instant",
+    ),
+    "amount zero or negative": (
+        "Amount of 0 or less (rounded to the smallest coin): returns, adjustments, free items",
+        "kept and counted, but no visit and no part of a share",
+    ),
+    "quantity zero or negative": ("Quantity of 0 or less", "kept: money counts, not pieces"),
+    "product null": ("No product given", "kept"),
+    "basket null": ("No receipt number", "kept"),
+    "category null": ("No {category} known for the product", 'kept, under the {category} "unknown"'),
+    "own_label null taken as false": ("Own label unknown", "taken as not own label"),
+    "discount null taken as 0": ("No discount given", "taken as 0"),
+    "coupon null taken as 0": ("No coupon given", "taken as 0"),
+}
+
+_FEATURES = {
+    "log_visits": "number of visits, as ln(1 + x)",
+    "log_basket_value": "mean value of a basket, as ln(1 + x)",
+    "log_recency": "days since the last purchase, as ln(1 + x)",
+    "discount_share": "share saved by discounts",
+    "coupon_share": "share paid by coupons",
+    "own_label_share": "own-label share of the spend",
+    "category_diversity": "variety of {categories} (entropy, 0 to 1)",
+    "regularity": "regularity of the days between visits (minus the burstiness of Goh and Barabási)",
+}
+
+
+def data(report: Report) -> list[dict[str, str]]:
+    """What was found in the records and what was done about it, with counts."""
+    tx, wording, facts = report.tx, report.wording, report.facts
+    words = {"time_zone": tx.time_zone, "category": wording.category}
+    audit = tx.audit
+    rows = []
+    if audit is not None:
+        rows.append(_row("Lines read", audit.n_rows, "one line of a receipt each"))
+        rows += [
+            _row(f"Left out: {reason}", count, "as declared; not in any figure")
+            for reason, count in audit.rejects().items()
+        ]
+        if not audit.n_rejected:
+            rows.append(_row("Lines left out", 0, "every line could be read"))
+    for note, count in tx.notes().items():
+        what, done = _NOTES.get(note, (note, "kept"))
+        rows.append(_row(what.format(**words), count, done.format(**words)))
+    customers = wording.customers
+    rows += [
+        _row(f"{_upper(customers)} without a purchase", facts["n_without_purchase"], "in no segment"),
+        _row(
+            f"{_upper(customers)} with fewer than three visit days",
+            facts["n_neutral_regularity"],
+            "regularity unknown: neutral (0) in the segmentation, absent from its figures",
+        ),
+    ]
+    return rows
+
+
+def method(report: Report) -> dict[str, Any]:
+    """How the segments were made, and what anybody needs to make them again."""
+    wording = report.wording
+    return {
+        "features": _features(report),
+        "n_features": len(report.feature_names),
+        "seed": report.seed,
+        "contract": CONTRACT,
+        "version": __version__,
+        "fingerprint": report.tx.fingerprint,
+        "visits_are": report.facts["visits_are"],
+        "as_of": report.facts["as_of"],
+        "customer": wording.customer,
+    }
+
+
+def _features(report: Report) -> list[str]:
+    words = {"categories": report.wording.categories}
+    listed = [_FEATURES[name].format(**words) for name in report.feature_names if name in _FEATURES]
+    shares = [
+        entry.measure.label
+        for entry in report.profiles.measures
+        if entry.measure.is_category and entry.measure.column in report.feature_names
+    ]
+    if shares:
+        listed.append(
+            f"share of the spend in each of the {len(shares)} largest {report.wording.categories}: {list_words(shares)}"
+        )
+    unknown = [
+        name
+        for name in report.feature_names
+        if name not in _FEATURES and not name.startswith(CATEGORY_PREFIX)
+    ]
+    return listed + unknown
+
+
+def _row(what: str, count: int, done: str) -> dict[str, str]:
+    return {"what": what, "count": f"{count:,}", "done": done}
+
+
+def _upper(word: str) -> str:
+    return word[:1].upper() + word[1:]

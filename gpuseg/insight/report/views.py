@@ -1,0 +1,158 @@
+"""The segments in words and figures (room ``insight``; the page calls it): first screen, names, profiles.
+
+Views are plain dictionaries of finished text: the template decides nothing but where it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from gpuseg.insight.findings import findings
+from gpuseg.insight.naming import Difference, differences
+from gpuseg.insight.profile import HIGH_INDEX, MIN_BASE, MeasureProfile, SegmentFigures
+from gpuseg.insight.report import plots
+from gpuseg.insight.words import format_day, format_figure, format_percent, format_score, list_words
+
+if TYPE_CHECKING:
+    from gpuseg.insight.report.page import Report
+
+N_DIFFERENCES = 3
+MIN_CELL = 10
+"""Fewer customers than this are never shown as a group of their own."""
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """The first screen: what was asked, what came out, how sure."""
+    profiles, certainty, wording = report.profiles, report.certainty, report.wording
+    first, last = (format_day(day) for day in covered_days(report))
+    elsewhere = sum(found.nearer_elsewhere * profiles.size(found.segment_id) for found in certainty.segments)
+    return {
+        "period": f"{first} to {last}",
+        "customers": wording.count(profiles.n_customers),
+        "n_segments": len(profiles.segment_ids),
+        "smallest": f"{min(profiles.sizes):,}",
+        "largest": f"{max(profiles.sizes):,}",
+        "findings": findings(profiles, report.names, certainty, wording)[:-1],
+        "verdict": certainty.verdict,
+        "silhouette": format_score(certainty.silhouette),
+        "elsewhere": format_percent(elsewhere / profiles.n_customers),
+        "largest_share": format_percent(certainty.largest_share),
+        "effective": f"{certainty.effective_segments:.1f}",
+    }
+
+
+def covered_days(report: Report) -> tuple[Any, Any]:
+    """First and last day of the records."""
+    return report.retention.coverage
+
+
+def segments(report: Report) -> dict[str, Any]:
+    """A row a segment, and how customers and spend split into segments."""
+    profiles = report.profiles
+    shares = [(segment_id, profiles.share(segment_id)) for segment_id in profiles.segment_ids]
+    spend = [
+        (segment_id, profiles.share_of("spend", segment_id) or 0.0) for segment_id in profiles.segment_ids
+    ]
+    return {
+        "rows": [
+            {
+                "id": segment_id,
+                "colour": plots.colour(segment_id),
+                "name": report.names[segment_id],
+                "size": f"{profiles.size(segment_id):,}",
+                "share": format_percent(share),
+                "spend": format_percent(money),
+                "differences": [
+                    _difference(found, report) for found in differences(profiles, segment_id)[:N_DIFFERENCES]
+                ],
+            }
+            for (segment_id, share), (_, money) in zip(shares, spend, strict=True)
+        ],
+        "bars": [
+            {"what": what, "bar": plots.stacked_bar(f"{what}: {_listed(parts)}", parts)}
+            for what, parts in (
+                (f"Share of {report.wording.customers}", shares),
+                ("Share of spend", spend),
+            )
+        ],
+    }
+
+
+def difference_strips(report: Report) -> list[dict[str, Any]]:
+    """For each measure that may name a segment, where each segment stands against the rest."""
+    strips = []
+    for entry in report.profiles.measures:
+        if not entry.measure.family:
+            continue
+        marks = [
+            plots.Mark(found.segment_id, found.superiority)
+            for found in entry.segments
+            if not math.isnan(found.superiority)
+        ]
+        said = ", ".join(f"segment {mark.number} {100 * mark.share:.0f}" for mark in marks)
+        label = f"{entry.measure.label}, in 100 random pairs: {said}"
+        strips.append({"label": entry.measure.label, "strip": plots.dot_strip(label, marks)})
+    return strips
+
+
+def figures(report: Report) -> list[dict[str, Any]]:
+    """Median, mean and index of each measure, for everybody and for each segment."""
+    return [
+        {
+            "label": entry.measure.label,
+            "note": entry.measure.note,
+            "all": _figure(entry, None, report),
+            "cells": [_figure(entry, found, report) for found in entry.segments],
+        }
+        for entry in report.profiles.measures
+        if not entry.measure.is_category
+    ]
+
+
+def categories(report: Report) -> list[dict[str, Any]]:
+    """Mean share and index of each category, for everybody and for each segment."""
+    return [
+        {
+            "label": entry.measure.label,
+            "all": format_percent(entry.population.mean),
+            "cells": [
+                {"share": format_figure(found.figures.mean, entry.measure.unit), "index": _index(found)}
+                for found in entry.segments
+            ],
+        }
+        for entry in report.profiles.measures
+        if entry.measure.is_category
+    ]
+
+
+def _difference(found: Difference, report: Report) -> dict[str, str]:
+    unit, sign = found.measure.unit, report.wording.currency
+    return {
+        "phrase": found.phrase[:1].upper() + found.phrase[1:],
+        "own": format_figure(found.median, unit, sign),
+        "all": format_figure(found.population_median, unit, sign),
+    }
+
+
+def _figure(entry: MeasureProfile, found: SegmentFigures | None, report: Report) -> dict[str, Any]:
+    shown = entry.population if found is None else found.figures
+    unit, sign = entry.measure.unit, report.wording.currency
+    return {
+        "median": format_figure(shown.median, unit, sign),
+        "mean": format_figure(shown.mean, unit, sign),
+        "index": None if found is None else _index(found),
+    }
+
+
+def _index(found: SegmentFigures) -> dict[str, str] | None:
+    if found.index is None:
+        return None
+    if found.figures.known < MIN_BASE:
+        return {"text": f"too few to say (n = {found.figures.known:,})", "mark": ""}
+    mark = ("high" if found.index >= HIGH_INDEX else "low") if found.stands_out else ""
+    return {"text": f"{found.index:,.0f}", "mark": mark}
+
+
+def _listed(parts: list[tuple[int, float]]) -> str:
+    return list_words([f"segment {number} {format_percent(share)}" for number, share in parts])

@@ -1,0 +1,266 @@
+"""The main job, from transactions to described segments (jobs; the demo and, later, job files call it).
+
+Nothing is written here: the result is a record, from which the tables, the report and the manifest are made.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from sklearn.exceptions import ConvergenceWarning
+
+from gpuseg.customers.cohorts import CohortRetention, cohort_retention
+from gpuseg.customers.features import customer_state, customer_summary, features
+from gpuseg.customers.frames import FACTS
+from gpuseg.customers.scaling import ExactScaler
+from gpuseg.customers.transactions import Transactions
+from gpuseg.errors import InputError, TooFewRowsError
+from gpuseg.insight.certainty import Certainty, segment_certainties
+from gpuseg.insight.measures import measures_of
+from gpuseg.insight.naming import name_segments
+from gpuseg.insight.profile import Profiles, profile_segments
+from gpuseg.insight.words import Wording
+from gpuseg.jobs.stages import Stages
+from gpuseg.quality.choose_k import KChoice, choose_k, effective_number
+from gpuseg.quality.silhouette import Silhouettes, silhouettes
+
+FALLBACK_ID = 0
+"""Segment of the customers who cannot be placed: those without a purchase."""
+FALLBACK_NAME = "No purchase"
+
+Int32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The choices that shape the answer.
+
+    Parameters
+    ----------
+    clusters : tuple of int
+        The numbers of segments to try.
+    seed : int
+        Of every random draw.
+    n_categories : int
+        Categories that get a share of their own.
+    as_of : str ("YYYY-MM-DD") or None
+        Last local day that counts in features; None for the last day with a record.
+    period : str
+        Length of a cohort's period.
+    coverage : (str, str) or None
+        First and last day that the records cover completely.
+    lookback : int
+        Days after the start of coverage in which nobody is taken for a new customer.
+    """
+
+    clusters: tuple[int, ...] = tuple(range(3, 9))
+    seed: int = 0
+    n_categories: int = 8
+    as_of: str | None = None
+    period: str = "month"
+    coverage: tuple[str, str] | None = None
+    lookback: int = 0
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Everything that a run found.
+
+    Parameters
+    ----------
+    tx : Transactions
+        The records.
+    settings : Settings
+        The choices.
+    keys : pyarrow.Array
+        Customers with a purchase, ascending.
+    keys_without_purchase : pyarrow.Array
+        The others: in the fallback segment.
+    feature_names : tuple of str
+        What built the segments.
+    facts : dict
+        What was decided and counted while the features were made.
+    choice : KChoice
+        The number of segments, with the evidence.
+    segment_ids : ndarray of int32, shape (n,)
+        Of each of ``keys``: 1 is the largest segment.
+    clusters : tuple of int
+        The model's cluster behind segment 1, 2, ...
+    euclidean, squared : Silhouettes
+        Of each of ``keys``.
+    profiles : Profiles
+        The segments in original units.
+    names : dict of int to str
+        By segment id.
+    certainty : Certainty
+        How far to trust it.
+    retention : CohortRetention
+        By period of the first purchase.
+    """
+
+    tx: Transactions
+    settings: Settings
+    keys: pa.Array
+    keys_without_purchase: pa.Array
+    feature_names: tuple[str, ...]
+    facts: dict[str, Any]
+    choice: KChoice
+    segment_ids: Int32
+    clusters: tuple[int, ...]
+    euclidean: Silhouettes
+    squared: Silhouettes
+    profiles: Profiles
+    names: dict[int, str]
+    certainty: Certainty
+    retention: CohortRetention
+
+    def segments_table(self) -> pa.Table:
+        """One row a customer, ascending by key: the key with its own name and type, the segment, the silhouettes."""
+        n_rest = len(self.keys_without_purchase)
+        names = {FALLBACK_ID: FALLBACK_NAME, **self.names}
+        ids = np.concatenate([self.segment_ids, np.full(n_rest, FALLBACK_ID, np.int32)])
+        nulls = np.arange(len(ids)) >= len(self.segment_ids)
+        rest = np.zeros(n_rest)
+        table = pa.table(
+            {
+                self.tx.roles.customer: pa.concat_arrays([self.keys, self.keys_without_purchase]),
+                "segment_id": pa.array(ids),
+                "segment_name": pa.array([names[segment_id] for segment_id in ids.tolist()]),
+                "silhouette": pa.array(np.append(self.euclidean.values, rest), mask=nulls),
+                "silhouette_squared": pa.array(np.append(self.squared.values, rest), mask=nulls),
+            }
+        )
+        return table.sort_by(self.tx.roles.customer)
+
+
+def segment_customers(tx: Transactions, settings: Settings, stages: Stages, wording: Wording) -> Segmentation:
+    """Features, scaling, the choice of k, silhouettes, cohorts and profiles.
+
+    Parameters
+    ----------
+    tx : Transactions
+        From files or an Arrow table.
+    settings : Settings
+        The choices.
+    stages : Stages
+        Draws and remembers the stages.
+    wording : Wording
+        What this business calls its things; it changes words, never a figure.
+
+    Returns
+    -------
+    Segmentation
+        What was found.
+
+    Raises
+    ------
+    InputError
+        The records or the settings cannot be used.
+    """
+    if tx.kind != "arrow":
+        raise InputError(f"{tx.where}: a {tx.kind} frame; a job reads files or an Arrow table")
+    with stages.stage("build features") as stage:
+        state = customer_state(tx, settings.as_of)
+        built = features(tx, settings.as_of, settings.n_categories, state=state)
+        summary = customer_summary(tx, settings.as_of, settings.n_categories, state=state)
+        stage.add_rows(len(built))
+    with stages.stage("scale features") as stage:
+        scaled = ExactScaler().fit_transform(built)
+        stage.add_rows(len(scaled))
+    with stages.stage("choose the number of segments") as stage:
+        choice = _choose(scaled, settings)
+        segment_ids, clusters = number_by_size(np.asarray(choice.model.labels_))
+        stage.add_rows(len(scaled))
+    with stages.stage("measure silhouettes") as stage:
+        euclidean = silhouettes(scaled, segment_ids, metric="euclidean")
+        squared = silhouettes(scaled, segment_ids, metric="sqeuclidean")
+        stage.add_rows(len(scaled))
+    with stages.stage("follow cohorts") as stage:
+        retention = cohort_retention(tx, settings.period, settings.coverage, settings.lookback)
+        stage.add_rows(retention.n_customers)
+    with stages.stage("describe segments") as stage:
+        customer = tx.roles.customer
+        placed = pc.is_in(summary[customer], value_set=built[customer].combine_chunks())
+        described = summary.filter(placed)
+        profiles = profile_segments(described, segment_ids, measures_of(described.column_names, wording))
+        stage.add_rows(len(described))
+    return Segmentation(
+        tx=tx,
+        settings=settings,
+        keys=_one(built[customer]),
+        keys_without_purchase=_one(summary[customer].filter(pc.invert(placed))),
+        feature_names=tuple(name for name in built.column_names if name != customer),
+        facts=_facts(built),
+        choice=choice,
+        segment_ids=segment_ids,
+        clusters=clusters,
+        euclidean=euclidean,
+        squared=squared,
+        profiles=profiles,
+        names=name_segments(profiles),
+        certainty=_certainty(euclidean, squared, segment_ids),
+        retention=retention,
+    )
+
+
+def number_by_size(labels: npt.NDArray[np.integer]) -> tuple[Int32, tuple[int, ...]]:
+    """Number clusters 1, 2, ... from the largest to the smallest; ties go to the lower cluster.
+
+    Parameters
+    ----------
+    labels : ndarray of integer, shape (n,)
+        Cluster of each customer.
+
+    Returns
+    -------
+    segment_ids : ndarray of int32, shape (n,)
+        Number of each customer's segment.
+    clusters : tuple of int
+        The cluster behind segment 1, 2, ...
+    """
+    sizes = np.bincount(labels)
+    present = np.flatnonzero(sizes)
+    clusters = present[np.argsort(-sizes[present], kind="stable")]
+    number = np.zeros(len(sizes), np.int32)
+    number[clusters] = np.arange(1, len(clusters) + 1, dtype=np.int32)
+    return number[labels], tuple(clusters.tolist())
+
+
+def _choose(scaled: Any, settings: Settings) -> KChoice:
+    """Choose k; a library warns about segments that nobody can fill, a run refuses them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        try:
+            return choose_k(scaled, settings.clusters, random_state=settings.seed)
+        except ConvergenceWarning as warning:
+            raise TooFewRowsError(
+                f"{len(scaled):,} customers cannot fill {max(settings.clusters)} different segments ({warning}); "
+                "ask for fewer segments"
+            ) from warning
+
+
+def _certainty(euclidean: Silhouettes, squared: Silhouettes, segment_ids: Int32) -> Certainty:
+    shares = np.bincount(segment_ids)[1:] / len(segment_ids)
+    return Certainty(
+        silhouette=euclidean.mean,
+        silhouette_squared=squared.mean,
+        largest_share=float(shares.max()),
+        effective_segments=effective_number(shares),
+        segments=segment_certainties(euclidean.values, segment_ids),
+    )
+
+
+def _facts(built: pa.Table) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(built.schema.metadata[FACTS])
+    return found
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
