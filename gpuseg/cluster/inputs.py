@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import numbers
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,15 @@ from gpuseg.graph.tables import (
 logger = logging.getLogger("gpuseg.cluster")
 
 
-def open_table(estimator: Any, X: Any, sample_weight: Any, customer: str | None, *, reset: bool) -> Table:
+def open_table(
+    estimator: Any,
+    X: Any,
+    sample_weight: Any,
+    customer: str | None,
+    *,
+    reset: bool,
+    leave_out: Collection[str] = (),
+) -> Table:
     """Any supported input as a table; sets or checks ``n_features_in_`` and ``feature_names_in_``.
 
     Parameters
@@ -46,6 +55,8 @@ def open_table(estimator: Any, X: Any, sample_weight: Any, customer: str | None,
         or text.
     reset : bool
         Whether this is ``fit``.
+    leave_out : collection of str
+        Columns that are no features where they are there: those that had another role in ``fit``.
 
     Raises
     ------
@@ -56,13 +67,16 @@ def open_table(estimator: Any, X: Any, sample_weight: Any, customer: str | None,
         if sample_weight is not None and not isinstance(sample_weight, str):
             msg = "sample_weight of files must be the name of a column"
             raise InputError(msg)
-        return _with_names(estimator, parquet_table(X, sample_weight, customer), reset=reset)
+        table = parquet_table(X, sample_weight, customer, leave_out=leave_out)
+        return _with_names(estimator, table, reset=reset)
     if is_dask(X):
-        return _with_names(estimator, dask_table(X, sample_weight, customer), reset=reset)
+        return _with_names(estimator, dask_table(X, sample_weight, customer, leave_out), reset=reset)
     if is_polars(X):
         X = _polars_to_arrow(X)
     if is_arrow(X):
-        return _with_names(estimator, _arrow_like(X, sample_weight, customer), reset=reset)
+        return _with_names(estimator, _arrow_like(X, sample_weight, customer, leave_out), reset=reset)
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        X = X.drop(columns=[name for name in X.columns if name in leave_out])
     return _array_like(estimator, X, sample_weight, customer, reset=reset)
 
 
@@ -73,11 +87,11 @@ def _polars_to_arrow(frame: Any) -> Any:
     return frame.to_arrow()
 
 
-def _arrow_like(X: Any, sample_weight: Any, customer: str | None) -> Table:
+def _arrow_like(X: Any, sample_weight: Any, customer: str | None, leave_out: Collection[str]) -> Table:
     import pyarrow as pa
 
     whole = pa.Table.from_batches([X]) if isinstance(X, pa.RecordBatch) else X
-    return arrow_table(whole, _weights(sample_weight, whole.num_rows), customer)
+    return arrow_table(whole, _weights(sample_weight, whole.num_rows), customer, leave_out)
 
 
 def _array_like(estimator: Any, X: Any, sample_weight: Any, customer: str | None, *, reset: bool) -> Table:

@@ -30,7 +30,7 @@ from gpuseg.engines.choose import EngineChoice, choose_engine
 from gpuseg.graph.executors import Executor, executor_for
 from gpuseg.graph.limits import require_memory
 from gpuseg.graph.memo import memo_bytes
-from gpuseg.graph.tables import Table, is_path
+from gpuseg.graph.tables import Table
 from gpuseg.graph.tasks import Job, close_partition
 
 logger = logging.getLogger("gpuseg.cluster")
@@ -220,6 +220,9 @@ class KMeans(  # type: ignore[call-arg]
             executor.close()
         self._keep(table, prepared, done, choice, seed)
         self.placement_ = executor.placement
+        # Columns that are no features in later tables either, where those have them.
+        weight = sample_weight if isinstance(sample_weight, str) else None
+        self._roles = tuple(name for name in (table.customer, weight) if name is not None)
         self.labels_ = predict_dask(table.features, self._fitted) if done.labels is None else done.labels
         return done.n_used
 
@@ -286,7 +289,7 @@ class KMeans(  # type: ignore[call-arg]
             For values that are not finite or out of range.
         """
         check_is_fitted(self)
-        table = open_table(self, X, None, self._customer_in(X), reset=False)
+        table = open_table(self, X, None, None, reset=False, leave_out=self._roles)
         if table.kind == "dask":
             return predict_dask(table.features, self._fitted)
         return np.concatenate([self._fitted.labels(part.load().values) for part in table.partitions])
@@ -311,7 +314,7 @@ class KMeans(  # type: ignore[call-arg]
             For values that are not finite or out of range.
         """
         check_is_fitted(self)
-        table = open_table(self, X, None, self._customer_in(X), reset=False)
+        table = open_table(self, X, None, None, reset=False, leave_out=self._roles)
         if table.kind == "dask":
             names = tuple(self.get_feature_names_out())
             return transform_dask(table.features, self._fitted, names)
@@ -328,7 +331,7 @@ class KMeans(  # type: ignore[call-arg]
         y : object
             Ignored.
         sample_weight : as in :meth:`fit`, optional
-            Weights.
+            Weights; those of the fit do not come along.
 
         Returns
         -------
@@ -341,7 +344,7 @@ class KMeans(  # type: ignore[call-arg]
             For values that are not finite or out of range.
         """
         check_is_fitted(self)
-        table = open_table(self, X, sample_weight, self._customer_in(X), reset=False)
+        table = open_table(self, X, sample_weight, None, reset=False, leave_out=self._roles)
         executor = executor_for(table)
         try:
             job = Job(uuid.uuid4().hex, self._fitted.engine, memo_bytes())
@@ -416,18 +419,6 @@ class KMeans(  # type: ignore[call-arg]
         self.wide_features_ = prepared.wide
         self._n_features_out = self.n_clusters
         self._fitted = Fitted(state.centres, prepared.layout, table.columns, choice)
-        self._customer = table.customer
-
-    def _customer_in(self, X: Any) -> str | None:
-        """The customer column of the fit, where ``X`` has it too."""
-        if is_path(X):
-            return self._customer
-        names = getattr(X, "columns", None) if not hasattr(X, "column_names") else X.column_names
-        return (
-            self._customer
-            if self._customer is not None and names is not None and self._customer in names
-            else None
-        )
 
 
 # scikit-learn's own wrapper would gather a Dask collection to fill a container: ``transform`` wraps by itself.

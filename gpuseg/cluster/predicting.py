@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.moments import Layout, centred_max_abs, require_block_range
-from gpuseg.core.weights import Weights
+from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.base import AssignState, Block
 from gpuseg.engines.choose import EngineChoice
 from gpuseg.graph.dask_tables import frame_values, numeric_matrix
@@ -51,7 +51,9 @@ class Fitted:
         block = self.block(values)
         state = AssignState.fresh(block.shape[1], len(self.centres))
         engine = self.engine.build()
-        engine.assign(block, Weights.ones(), [self.centres], [state], self.layout.scales, sums=False)
+        # Rows to be labelled have no weights, whatever the fit had; nothing is summed.
+        scales = replace(self.layout.scales, mode=WeightMode.NONE)
+        engine.assign(block, Weights.ones(), [self.centres], [state], scales, sums=False)
         return state.labels.astype(np.int32)
 
     def distances(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,7 +150,7 @@ def numeric_matrix(rows: Any, where: str) -> npt.NDArray[np.floating]:
     return matrix if matrix.dtype in (np.float32, np.float64) else matrix.astype(np.float64)
 
 
-def dask_table(X: Any, sample_weight: Any, customer: str | None) -> Table:
+def dask_table(X: Any, sample_weight: Any, customer: str | None, leave_out: Collection[str] = ()) -> Table:
     """A table over a Dask array or dataframe; chunk sizes may be unknown.
 
     Parameters
@@ -161,6 +161,8 @@ def dask_table(X: Any, sample_weight: Any, customer: str | None) -> Table:
         Chunked as the rows are.
     customer : str, optional
         Column or index of the customer keys; by default a named integer or text index.
+    leave_out : collection of str
+        Columns of a frame that are no features where they are there.
 
     Raises
     ------
@@ -171,7 +173,7 @@ def dask_table(X: Any, sample_weight: Any, customer: str | None) -> Table:
     if kind == ["array"]:
         return _array_table(X, sample_weight, customer)
     if kind == ["dataframe"] and hasattr(X, "columns") and X.ndim == 2:
-        return _frame_table(X, sample_weight, customer)
+        return _frame_table(X, sample_weight, customer, leave_out)
     msg = (
         f"X is a {type(X).__module__}.{type(X).__name__}, which has no rows and columns; give a Dask array or "
         "dataframe"
@@ -198,11 +200,11 @@ def _array_table(X: Any, sample_weight: Any, customer: str | None) -> Table:
     return Table(partitions, int(X.shape[1]), None, "dask", single=single, features=X)
 
 
-def _frame_table(X: Any, sample_weight: Any, customer: str | None) -> Table:
+def _frame_table(X: Any, sample_weight: Any, customer: str | None, leave_out: Collection[str]) -> Table:
     meta = X._meta  # noqa: SLF001 (dask's documented meta)
     refuse_repeated(meta.columns, "the Dask dataframe")
     customer = _frame_customer(meta, customer)
-    names = [name for name in meta.columns if name != customer]
+    names = [name for name in meta.columns if name != customer and name not in leave_out]
     if len({isinstance(name, str) for name in names}) > 1:
         msg = f"column names {names} mix text with other types; name every column by text"
         raise InputError(msg)

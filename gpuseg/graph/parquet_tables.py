@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from gpuseg.core.fingerprint import of_record
@@ -12,11 +13,26 @@ from gpuseg.graph.tables import Table, arrow_roles
 
 
 def parquet_table(
-    path: Any, weight: str | None, customer: str | None, storage_options: dict[str, Any] | None = None
+    path: Any,
+    weight: str | None,
+    customer: str | None,
+    storage_options: dict[str, Any] | None = None,
+    leave_out: Collection[str] = (),
 ) -> Table:
     """A table over Parquet files: a path, a glob or a folder, through fsspec; one partition a row group.
 
     Files go in natural order of their names (``part.2`` before ``part.10``), the order in which Dask wrote them.
+
+    Parameters
+    ----------
+    path : str or path
+        A file, a glob or a folder.
+    weight, customer : str, optional
+        Columns of the sample weights and of the customer keys.
+    storage_options : dict, optional
+        For fsspec.
+    leave_out : collection of str
+        Columns that are no features where they are there.
 
     Raises
     ------
@@ -43,7 +59,7 @@ def parquet_table(
             raise SourceError(msg) from error
         if first is None:
             first = schema
-            customer, columns = arrow_roles(schema, customer, weight, file)
+            customer, columns = arrow_roles(schema, customer, weight, file, leave_out)
         _require_same_schema(first, schema, files[0], file)
         stamp = file_stamp(filesystem, file)
         url = filesystem.unstrip_protocol(file)

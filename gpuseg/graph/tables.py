@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,12 @@ def memory_table(
     return Table([partition], values.shape[1], columns, "memory", single=single, customer=customer)
 
 
-def arrow_table(table: Any, weights: npt.NDArray[np.float64] | None, customer: str | None) -> Table:
+def arrow_table(
+    table: Any,
+    weights: npt.NDArray[np.float64] | None,
+    customer: str | None,
+    leave_out: Collection[str] = (),
+) -> Table:
     """A table over an Arrow table (polars frames come here through Arrow).
 
     Parameters
@@ -97,6 +102,8 @@ def arrow_table(table: Any, weights: npt.NDArray[np.float64] | None, customer: s
         Sample weights.
     customer : str, optional
         Customer column; by default as :func:`arrow_roles` finds it.
+    leave_out : collection of str
+        Columns that are no features where they are there.
 
     Raises
     ------
@@ -104,13 +111,13 @@ def arrow_table(table: Any, weights: npt.NDArray[np.float64] | None, customer: s
         If a column is not numeric, or its name is there twice.
     """
     where = "the Arrow table"
-    customer, columns = arrow_roles(table.schema, customer, None, where)
+    customer, columns = arrow_roles(table.schema, customer, None, where, leave_out)
     host = arrow_host_table(table, columns, None, customer, where)
     return memory_table(host.values, weights, host.keys, columns, customer)
 
 
 def arrow_roles(
-    schema: Any, customer: str | None, weight: str | None, where: str
+    schema: Any, customer: str | None, weight: str | None, where: str, leave_out: Collection[str] = ()
 ) -> tuple[str | None, tuple[str, ...]]:
     """Customer column and feature columns of an Arrow schema.
 
@@ -125,6 +132,8 @@ def arrow_roles(
         Column of the sample weights.
     where : str
         The table's name in messages.
+    leave_out : collection of str
+        Columns that are no features where they are there.
 
     Returns
     -------
@@ -148,7 +157,8 @@ def arrow_roles(
         if name is not None and name not in names:
             msg = f"{where}: {role} column {name!r} is not there; columns are {', '.join(names)}"
             raise InputError(msg)
-    return customer, tuple(name for name in names if name not in {weight, customer, *index})
+    roles = {weight, customer, *index, *leave_out}
+    return customer, tuple(name for name in names if name not in roles)
 
 
 def _pandas_index(schema: Any) -> list[str]:
