@@ -190,6 +190,14 @@ def test_farthest_rows_are_distinct_and_merge_in_any_split(found, limit, data):
     assert strategies.same(merged, expected)
 
 
+def test_zero_and_minus_zero_are_one_value():
+    rows = np.array([[0.0], [-0.0], [1.0]], np.float32)
+    who = np.array([8, 7, 9], np.uint64)
+    kept = Farthest.of(3, np.full(3, 2.0, np.float32), who, rows)
+    assert kept.identity.tolist() == [7, 9]
+    assert kept.rows.tobytes() == rows[1:].tobytes()
+
+
 @given(candidates(), st.integers(0, 4), st.data())
 def test_merge_law_of_farthest(found, limit, data):
     parts = [

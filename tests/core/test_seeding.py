@@ -83,6 +83,22 @@ def test_a_threshold_only_leaves_out_what_would_not_be_taken(population, limit):
     assert set(some.identity.tolist()) <= set(everything.identity.tolist())
 
 
+def test_a_threshold_leaves_out_larger_draws_and_the_sample_is_the_same():
+    n, limit = 20_000, 50
+    who = np.arange(n, dtype=np.uint64)
+    block = who.astype(np.float32)[None, :]
+    everything = Sample.of(limit, 9, who, block, Weights.ones())
+    threshold = seeding.sample_threshold(limit, n)
+    travelling = Sample.of(n, 9, who, block, Weights.ones(), threshold)
+    assert limit <= travelling.draw.size < 3 * limit
+    assert travelling.draw.max() <= threshold
+    assert contents(Sample.of(limit, 9, who, block, Weights.ones(), threshold).finish()) == contents(
+        everything.finish()
+    )
+    exact = Sample.of(n, 9, who, block, Weights.ones(), int(everything.draw.max()))
+    assert sorted(exact.draw.tolist()) == sorted(everything.draw.tolist())  # a draw at the threshold is in
+
+
 def test_equal_draws_go_by_identity(monkeypatch):
     monkeypatch.setattr(seeding, "draw64", lambda seed, stage, who: np.zeros(who.size, np.uint64))
     who = np.array([9, 2, 7, 4, 1], np.uint64)
