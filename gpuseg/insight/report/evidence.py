@@ -102,12 +102,12 @@ def cohorts(report: Report) -> dict[str, Any]:
     return {
         "period": found.period,
         "n_in": report.wording.count(found.n_in_cohorts),
-        "n_in_cohorts": found.n_in_cohorts,
+        "n_in_cohorts": f"{found.n_in_cohorts:,}",
+        "n_incomplete": f"{found.n_incomplete_cohort:,}" if found.n_incomplete_cohort else "",
         "n_already": f"{found.n_already_customers:,}",
         "already_share": format_percent(found.n_already_customers / found.n_customers),
         "lookback": found.lookback,
         "start": format_day(found.coverage[0]),
-        "first": _period_name(found, followed[0]) if followed else "",
         "ages": list(range(n_ages)),
         "rows": [
             {

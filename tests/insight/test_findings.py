@@ -1,0 +1,37 @@
+"""Two or three sentences: the largest, whose spend stands out, how sure."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from gpuseg.insight.certainty import Certainty
+from gpuseg.insight.findings import findings
+from gpuseg.insight.measures import measures_of
+from gpuseg.insight.profile import profile_segments
+from gpuseg.insight.words import Wording
+
+WORDING = Wording("shop", "shops")
+
+
+def said(spend: list[float], silhouette: float) -> tuple[str, ...]:
+    profiles = profile_segments(pa.table({"spend": spend}), [1, 1, 1, 2], measures_of(["spend"]))
+    return findings(profiles, {1: "Small", 2: "Big"}, Certainty(silhouette, 0.9, 0.75, 1.8, ()), WORDING)
+
+
+def test_three_sentences():
+    largest, spend, sure = said([1.0, 1.0, 1.0, 9.0], 0.1)
+    assert largest == '4 shops fall into 2 segments; the largest, "Small", holds 75 %.'
+    assert spend == '"Big" holds 25 % of the shops and 75 % of the spend.'
+    assert sure.startswith(
+        "How sure: a useful cut of a continuum, not natural types. Mean silhouette 0.10 (below"
+    )
+
+
+def test_an_even_spend_is_no_finding():
+    found = said([1.0, 1.0, 1.0, 1.1], 0.8)
+    assert len(found) == 2
+    assert found[1] == "How sure: the segments are well apart: strong structure. Mean silhouette 0.80."
+
+
+def test_no_spend_at_all():
+    assert len(said([0.0, 0.0, 0.0, 0.0], 0.3)) == 2

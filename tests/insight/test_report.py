@@ -1,0 +1,242 @@
+"""The page: well formed, alone, readable by a screen reader, without a customer's key; every figure in its place."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
+from itertools import pairwise
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from gpuseg.insight.report import plots, render_report
+from gpuseg.insight.words import NONE
+from tests.jobs import made_up
+
+VOID = {"br", "hr", "img", "input", "link", "meta", "col"}
+
+
+@dataclasses.dataclass
+class Element:
+    tag: str
+    attributes: dict[str, str]
+    text: str = ""
+
+
+class Page(HTMLParser):
+    """Every element with its text; refuses tags that do not close."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[Element] = []
+        self.open: list[Element] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        assert len(element.attributes) == len(attrs), f"an attribute twice in <{tag}>"
+        self.elements.append(element)
+        if tag not in VOID:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append(Element(tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1].tag == tag, f"</{tag}> closes <{self.open[-1].tag}>"
+        if tag in {"td", "th"}:
+            self.handle_data(" ")
+        self.open.pop()
+
+    def handle_data(self, data):
+        for element in self.open:
+            element.text += data
+
+    def all(self, tag):
+        return [element for element in self.elements if element.tag == tag]
+
+    @property
+    def words(self):
+        (body,) = self.all("body")
+        return " ".join(body.text.split())
+
+
+@pytest.fixture(scope="module")
+def html():
+    return render_report(made_up.report_of(made_up.found()))
+
+
+@pytest.fixture(scope="module")
+def page(html):
+    return Page(html)
+
+
+def test_the_parser_notices_a_missing_end():
+    with pytest.raises(AssertionError):
+        Page("<p><b>half</p>")
+
+
+def test_one_file_and_nothing_else(html, page):
+    assert html.startswith("<!DOCTYPE html>")
+    assert not page.all("script")
+    for element in page.elements:
+        assert element.tag not in {"iframe", "img", "object", "embed", "video", "audio", "base", "form"}
+        for name in ("src", "srcset", "data", "action", "poster", "xlink:href"):
+            assert name not in element.attributes
+        assert re.match(r"#|data:,$", element.attributes.get("href", "#"))
+        assert not any(name.startswith("on") for name in element.attributes)
+    assert not re.search(r"url\(|@import|https?:|//\w", html)
+    (policy,) = [e for e in page.all("meta") if e.attributes.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.attributes["content"].startswith("default-src 'none'")
+
+
+def test_no_customer_is_on_the_page(html):
+    keys = made_up.found().keys.to_pylist()
+    assert len(keys) == 160
+    assert [key for key in keys if key in html] == []
+
+
+def test_a_screen_reader_finds_its_way(page):
+    (root,) = page.all("html")
+    assert root.attributes["lang"] == "en"
+    assert len(page.all("title")) == len(page.all("h1")) == len(page.all("main")) == 1
+    levels = [int(e.tag[1]) for e in page.elements if re.fullmatch("h[1-6]", e.tag)]
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    ids = [e.attributes["id"] for e in page.elements if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+    for element in page.elements:
+        assert element.attributes.get("aria-labelledby", ids[0]) in ids
+        if element.attributes.get("href", "").startswith("#"):
+            assert element.attributes["href"][1:] in ids
+    for svg in page.all("svg"):
+        assert svg.attributes["role"] == "img"
+        assert svg.attributes["aria-label"]
+    assert len(page.all("table")) == len(page.all("caption")) == 8
+    assert all(cell.attributes["scope"] in {"row", "col"} for cell in page.all("th"))
+    assert all(caption.text.strip() for caption in page.all("caption"))
+
+
+def test_plots_are_well_formed_xml(html):
+    drawn = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    assert len(drawn) > 15
+    for svg in drawn:
+        ET.fromstring(svg)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first: str, second: str) -> float:
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_colours_have_contrast():
+    style = (files("gpuseg.insight.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--([\w]+): (#[0-9a-f]{6});", style))
+    assert {f"s{number}" for number in range(1, plots.N_COLOURS + 1)} < set(colours)
+    for name in ("ink", "soft", "accent", *(f"s{number}" for number in range(1, plots.N_COLOURS + 1))):
+        assert contrast(colours[name], colours["paper"]) >= 4.5, name
+    for name in ("ink", "soft"):
+        assert contrast(colours[name], colours["wash"]) >= 4.5, name
+    shades = re.findall(r"\.r(\d) \{ background: (#[0-9a-f]{6});( color: #fff;)? \}", style)
+    assert len(shades) == 10
+    for number, shade, white in shades:
+        assert contrast(shade, "#ffffff" if white else colours["ink"]) >= 4.5, number
+
+
+def test_the_first_screen_answers(page):
+    screen = page.words[: page.words.index("The segments Share of")]
+    for words in (
+        "What was asked Groups of members that behave alike.",
+        "160 members in 4 segments.",
+        "How sure",
+        "Not tied to a decision yet.",
+        "Mean silhouette",
+    ):
+        assert words in screen
+
+
+def test_a_decision_replaces_the_warning():
+    words = Page(render_report(made_up.report_of(made_up.found(), "Whom to send the spring catalogue"))).words
+    assert "Not tied to a decision" not in words
+    assert "The decision: Whom to send the spring catalogue" in words
+
+
+def test_honesty_about_structure(html):
+    found = made_up.found()
+    low = dataclasses.replace(found.certainty, silhouette=0.1)
+    text = render_report(made_up.report_of(dataclasses.replace(found, certainty=low)))
+    assert "A useful cut of a continuum, not natural types." in text
+    assert "No stability over resamples" in html
+
+
+def test_every_segment_has_its_row(page):
+    found = made_up.found()
+    for segment_id, name in found.names.items():
+        assert f"{segment_id} {name} {found.profiles.size(segment_id)}" in page.words
+
+
+def test_every_k_has_its_scores(page):
+    for entry in made_up.found().choice.evidence:
+        chosen = " (chosen)" if entry.k == 4 else ""
+        assert f"{entry.k}{chosen} {entry.silhouette:.3f}" in page.words
+
+
+def cells(html: str, name: str) -> list[str]:
+    """Texts of a cohort's row after its name."""
+    (row,) = re.findall(rf'<tr><th scope="row">{name}</th>(.*?)</tr>', html, flags=re.DOTALL)
+    return [
+        " ".join(re.sub("<[^>]+>", " ", cell).split())
+        for cell in re.findall(r"<td.*?</td>", row, flags=re.DOTALL)
+    ]
+
+
+def test_what_cannot_be_observed_has_no_figure(html):
+    retention = made_up.found().retention
+    march = cells(html, "March 2023")
+    rates = retention.rates[2]
+    assert march[0] == "20"
+    assert march[1] == "100"
+    assert march[1:] == [
+        f"{NONE} not observable yet" if np.isnan(rate) else f"{100 * rate:.0f}"
+        for rate in rates[: len(march) - 1]
+    ]
+    assert sum(cell.endswith("not observable yet") for cell in march) == len(march) - 1 - 10
+    assert "January 2023</th>" not in html  # already members, in no cohort
+
+
+def test_small_cohorts_are_not_shown(html):
+    september = cells(html, "September 2023")
+    assert september[0] == "under 10"
+    assert set(september[1:]) == {"\N{ASTERISK OPERATOR} too few to show", f"{NONE} not observable yet"}
+
+
+def test_words_of_the_business_and_escaping(html, page):
+    assert "member" in page.words
+    assert "customer" not in page.words.lower()
+    assert "&lt;b&gt;pantry&lt;/b&gt; &amp; &#34;more&#34;" in html
+    assert "€" in html
+
+
+def test_no_figure_is_nan(page):
+    assert not re.search(r"\b(nan|NaN|None|inf|True|False)\b", page.words)
+
+
+def test_only_the_time_of_the_run_differs(html):
+    later = dataclasses.replace(
+        made_up.report_of(made_up.found()), started=made_up.STARTED.replace(year=2025, second=33)
+    )
+    other = render_report(later)
+    assert html.replace("2024-05-06T07:08:09Z", "").replace("2024-05-06 07:08:09", "") == other.replace(
+        "2025-05-06T07:08:33Z", ""
+    ).replace("2025-05-06 07:08:33", "")

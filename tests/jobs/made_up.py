@@ -1,0 +1,75 @@
+"""A small run of the main job on made-up customers, for the tests of pipeline, report and writing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpuseg import datasets
+from gpuseg.customers.transactions import read_transactions
+from gpuseg.insight.report import Report
+from gpuseg.insight.words import Wording
+from gpuseg.jobs.pipeline import Segmentation, Settings, segment_customers
+from gpuseg.jobs.progress import SilentProgress
+from gpuseg.jobs.stages import Stages
+
+STARTED = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+SETTINGS = Settings(clusters=(2, 3, 4, 5), n_categories=4, coverage=("2023-01-01", "2023-12-31"), lookback=31)
+WORDING = Wording("member", "members", "aisle", "aisles", "€", {"PANTRY": '<b>pantry</b> & "more"'})
+ROLES = {
+    "customer": "customer",
+    "time": "time",
+    "amount": "amount",
+    "basket": "basket",
+    "quantity": "quantity",
+    "category": "department",
+    "discount": "discount",
+    "coupon": "coupon",
+    "own_label": "own_label",
+    "time_zone": "Europe/Paris",
+}
+
+
+def table(n_customers: int = 160) -> pa.Table:
+    """Transactions of customers in four planted groups, text for keys; some came in March, June or September."""
+    records = datasets.make_transactions(n_customers, seed=3, text_keys=True)[0]
+    number = pc.cast(pc.utf8_slice_codeunits(records["customer"], 1), pa.int64()).to_numpy()
+    start = np.where(number % 8 == 0, 3, np.where(number % 8 == 1, 6, np.where(number % 40 == 5, 9, 1)))
+    return records.filter(pa.array(pc.month(records["time"]).to_numpy() >= start))
+
+
+def run(records: pa.Table, settings: Settings = SETTINGS) -> Segmentation:
+    """The whole job, without writing."""
+    tx = read_transactions(records, **ROLES)
+    return segment_customers(tx, settings, Stages(SilentProgress()), WORDING)
+
+
+@cache
+def found() -> Segmentation:
+    """The run that most tests look at."""
+    return run(table())
+
+
+def report_of(done: Segmentation, decision: str | None = None) -> Report:
+    """What the report of such a run says."""
+    return Report(
+        title="Which members shop alike?",
+        question="Groups of members that behave alike.",
+        decision=decision,
+        source="Made-up members",
+        started=STARTED,
+        wording=WORDING,
+        tx=done.tx,
+        facts=done.facts,
+        feature_names=done.feature_names,
+        seed=done.settings.seed,
+        choice=done.choice,
+        profiles=done.profiles,
+        names=done.names,
+        certainty=done.certainty,
+        retention=done.retention,
+    )

