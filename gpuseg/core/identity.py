@@ -50,8 +50,18 @@ def integer_keys(keys: npt.NDArray[np.integer]) -> UInt64Array:
 
 
 def text_keys(keys: Sequence[str]) -> UInt64Array:
-    """Identities of text keys: type byte 1, then the key in UTF-8."""
-    encoded = [key.encode() for key in keys]
+    """Identities of text keys: type byte 1, then the key in UTF-8.
+
+    Raises
+    ------
+    InputError
+        If a key is no valid Unicode text (half a surrogate pair).
+    """
+    try:
+        encoded = [key.encode() for key in keys]
+    except UnicodeEncodeError as error:
+        msg = f"customer id {error.object!a} is not valid Unicode text; read the ids in their own encoding"
+        raise InputError(msg) from None
     lengths = np.array([len(key) for key in encoded], np.int64)
     identities = np.empty(lengths.size, np.uint64)
     # Keys of one length hash together, as the rows of one matrix.

@@ -189,7 +189,7 @@ def step(state: LloydState, sums: ClusterSums, spare: Float32Array | None = None
 
 
 def squared_shift(before: Float32Array, after: Float32Array) -> float:
-    """Sum of squared differences, each exact to one rounding, added without error and rounded once."""
+    """Sum of squared differences in float64, added without error and rounded once: no order of rows changes it."""
     difference = before.astype(np.float64) - after.astype(np.float64)
     return math.fsum((difference * difference).ravel().tolist())
 

@@ -45,7 +45,7 @@ class FeatureRange:
     n_rows : int
         Rows seen, whatever their weight.
     minimum, maximum : ndarray of float64, shape (d,)
-        Infinite (empty range) when no row with positive weight was seen.
+        Infinite (empty range) when no row with positive weight was seen; without a meaning where ``n_bad`` is not 0.
     n_bad : ndarray of int64, shape (d,)
         NaN and infinite values.
     weights : WeightRange
@@ -160,11 +160,11 @@ class Moments:
         )
 
     def mean(self) -> Float64Array:
-        """``float64(S) / float64(N) / s`` of each feature; shape (d,)."""
+        """``float64(S) / float64(N) / s`` of each feature; shape (d,). Some row must have counted."""
         return mean_float64(self.total, self.mass.to_float64(), self.exponent)
 
     def variance_fractions(self) -> list[Fraction]:
-        """Exact population variance of the fixed-point values, never below 0."""
+        """Exact population variance of the fixed-point values, never below 0. Some row must have counted."""
         mass = self.mass.to_fractions()[0]
         variances = []
         for f, (total, square) in enumerate(zip(self.total.to_ints(), self.square.to_ints(), strict=True)):

@@ -68,7 +68,8 @@ def local_trials(k: int) -> int:
 class Sample:
     """Rows with positive weight and the smallest (draw, identity), in identity order once ``finish`` is called.
 
-    ``merge`` keeps the ``limit`` smallest; it is associative and commutative, an empty record is neutral.
+    ``merge`` keeps the ``limit`` smallest; it is associative and commutative, an empty record is neutral but for the
+    order of the rows, which ``finish`` settles.
 
     Parameters
     ----------

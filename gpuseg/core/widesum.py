@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gpuseg.errors import ContractError
 
 FIXED_POINT_BITS = 40
-"""A scaled value is below ``2**FIXED_POINT_BITS`` in magnitude."""
+"""A scaled float32 is below ``2**FIXED_POINT_BITS`` in magnitude; a float64 can round up to it, never beyond."""
 MAX_EXPONENT = 500
 """Scale exponents are clamped to plus or minus this: inside float64, and beyond the 486 that w * x**2 can ask for."""
 BLOCK_MASS = 1 << 22

@@ -95,7 +95,7 @@ def _close(total, square_hh, square_hl, square_ll, f, total_hi, total_lo, square
 def moments_plain(source, start, stop, scale, total_hi, total_lo, square_hi, square_lo):
     """Exact sums of x_q and x_q**2 over rows [start, stop), every weight 1.
 
-    x_q = h * 2**20 + l by magnitude, so x_q**2 = h*h * 2**40 + h*l * 2**21 + l*l with each product below 2**40: up
+    x_q = h * 2**20 + l by magnitude, so x_q**2 = h*h * 2**40 + h*l * 2**21 + l*l with each product at most 2**40: up
     to 2**22 rows stay in int64.
     """
     d = source.shape[1]

@@ -56,6 +56,11 @@ def test_an_unsigned_key_beyond_int64_is_refused():
         identity.integer_keys(np.array([1, 2**63], np.uint64))
 
 
+def test_text_that_is_no_unicode_is_refused():
+    with pytest.raises(InputError, match=r"customer id 'a\\ud800' is not valid Unicode text"):
+        identity.text_keys(["fine", "a\ud800"])
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**64 - 1))))
 def test_canonical_order_goes_by_primary_then_identity(pairs):
     primary = np.array([p for p, _ in pairs], np.uint64)
