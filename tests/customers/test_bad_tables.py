@@ -340,3 +340,9 @@ def test_frames_that_cannot_become_arrow():
         gs.read_transactions(frame, **ROLES)
     with pytest.raises(InputError, match="no column name is text"):
         gs.read_transactions(pd.DataFrame(np.ones((2, 3))), **ROLES)
+
+
+@pytest.mark.parametrize("amount", [1.001, 1.00001, 0.100001, 4503599627370.123])
+def test_a_fraction_of_a_minor_unit_is_never_rounded_away(amount):
+    (found,) = problems(table(paid=pa.array([amount, 1.0, 1.0, 1.0])))
+    assert "(amount) has more decimals than minor_units allows in 1 of 4 rows" in found

@@ -334,3 +334,12 @@ def test_the_real_households():
     assert early["n_records_after_as_of"] == sum(
         int((t["day"].to_numpy() > np.datetime64("2017-08-31")).sum()) for t in tx.tables()
     )
+
+
+def test_regularity_needs_three_visit_days():
+    days = ["2024-01-01", "2024-01-03", "2024-01-01", "2024-01-03", "2024-01-05", "2024-01-01", "2024-01-01"]
+    table = one_table(who=[1, 1, 2, 2, 2, 3, 3], at=days, paid=[1.0] * 7, off=[0.0] * 7)
+    tx = gs.read_transactions(table, **SMALL)
+    assert features(tx)["regularity"].to_pylist() == [0.0, 1.0, 0.0]
+    assert customer_summary(tx)["regularity"].to_pylist() == [None, 1.0, None]
+    assert customer_summary(tx)["gap_days"].to_pylist() == [2.0, 2.0, None]
