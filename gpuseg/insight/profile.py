@@ -69,9 +69,10 @@ class SegmentFigures:
 
     @property
     def stands_out(self) -> bool:
-        """Whether the index is far enough from 100, on a base large enough, to be told."""
-        enough = self.index is not None and self.figures.known >= MIN_BASE
-        return enough and not LOW_INDEX < (self.index or 0.0) < HIGH_INDEX
+        """Whether the index, as a whole number, is far enough from 100, on a base large enough, to be told."""
+        if self.index is None or self.figures.known < MIN_BASE:
+            return False
+        return not LOW_INDEX < round(self.index) < HIGH_INDEX
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gpuseg.errors import InputError
 from gpuseg.insight.measures import Measure, measures_of
-from gpuseg.insight.profile import MIN_BASE, profile_segments
+from gpuseg.insight.profile import MIN_BASE, Figures, SegmentFigures, profile_segments
 from gpuseg.insight.words import Unit, Wording
 
 VISITS = Measure("visits", "Visits", Unit.COUNT, "visits", "many visits", "few visits")
@@ -130,6 +130,13 @@ def test_an_index_on_a_small_base_does_not_stand_out():
     frame = pd.concat([frame, frame.head(1)])
     (entry,) = profile_segments(frame, np.append(segment, 1), [VISITS]).measures
     assert entry.segment(1).stands_out
+
+
+@pytest.mark.parametrize(
+    ("index", "told"), [(119.4, False), (119.5, True), (80.4, True), (80.6, False), (100, False)]
+)
+def test_an_index_is_judged_as_it_is_shown(index, told):
+    assert SegmentFigures(1, Figures(MIN_BASE, 1.0, 1.0), index, 0.5).stands_out == told
 
 
 def test_shares_of_a_total():

@@ -65,7 +65,11 @@ def data(report: Report) -> list[dict[str, str]]:
         rows.append(_row(what.format(**words), count, done.format(**words)))
     customers = wording.customers
     rows += [
-        _row(f"{_upper(customers)} without a purchase", facts["n_without_purchase"], "in no segment"),
+        _row(
+            f"{_upper(customers)} without a purchase",
+            facts["n_without_purchase"],
+            "set apart, in none of these segments",
+        ),
         _row(
             f"{_upper(customers)} with fewer than three visit days",
             facts["n_neutral_regularity"],

@@ -150,7 +150,7 @@ def _index(found: SegmentFigures) -> dict[str, str] | None:
         return None
     if found.figures.known < MIN_BASE:
         return {"text": f"too few to say (n = {found.figures.known:,})", "mark": ""}
-    mark = ("high" if found.index >= HIGH_INDEX else "low") if found.stands_out else ""
+    mark = ("high" if round(found.index) >= HIGH_INDEX else "low") if found.stands_out else ""
     return {"text": f"{found.index:,.0f}", "mark": mark}
 
 
