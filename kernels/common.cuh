@@ -65,9 +65,9 @@ __device__ inline Wide wide_times(Wide a, u64 b) {
     return Wide{(i64)(__umul64hi(a.lo, b) + (u64)a.hi * b), a.lo * b};
 }
 
-// rint(scaled) for |scaled| <= 2^40, half to even. A value beyond (or NaN) sets the error word and counts as 0.
+// rint(scaled) for |scaled| < 2^40, half to even; at most 2^40. A value beyond (or NaN) sets the error word and counts as 0.
 __device__ inline i64 fixed_point(double scaled, u32* error) {
-    if (!(fabs(scaled) <= 1099511627776.0)) {
+    if (!(fabs(scaled) < 1099511627776.0)) {
         raise_error(error, ERROR_RANGE);
         return 0;
     }

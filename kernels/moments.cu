@@ -16,7 +16,7 @@
 //            wide_merge: one block a group. Shared bytes: BLOCK_SUM_BYTES (512); mass_bins: 256 a thread, at least 512.
 // Order      none that matters: integer sums. No atomics but on the error word, no "last block done".
 // Bytes      4 n d, and the weights (8 n or 4 n) once for mass and once a tile of FEATURES features.
-// Limits     n < 2^40, d < 2^30; |x s| and |w x s| at most 2^40, |w x^2 s2| at most 2^40; integral w < 2^31, sum w < 2^47.
+// Limits     n < 2^40, d < 2^30; |x s|, |w x s| and |w x^2 s2| below 2^40; integral w < 2^31, sum w < 2^47.
 #include "common.cuh"
 
 #ifndef FEATURES  // features a thread sums at once: the weights are read once for all of them

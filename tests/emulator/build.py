@@ -31,13 +31,15 @@ class Build:
 
 BUILDS = {"plain": Build(kernel=("-O1",), runtime=("-O2",))}
 
-# -ffp-contract=off: a product and a sum stay apart. -fno-gnu-unique, -fvisibility=hidden and -Bsymbolic keep the static
-# variables of templates (shared arrays) apart between two builds that are loaded together.
+# -ffp-contract=off: a product and a sum stay apart. -fwrapv: signed overflow wraps as it does on a GPU; without it g++
+# may widen a product to what was meant. -fno-gnu-unique, -fvisibility=hidden and -Bsymbolic keep the static variables
+# of templates (shared arrays) apart between two builds that are loaded together.
 COMMON = (
     "-std=c++17",
     "-fPIC",
     "-ffp-contract=off",
     "-mfma",
+    "-fwrapv",
     "-fno-gnu-unique",
     "-fvisibility=hidden",
     "-fcf-protection=none",

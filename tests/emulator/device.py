@@ -20,10 +20,11 @@ from gpuseg.engines.launch import DeviceProps
 from tests.emulator.build import build
 
 ORDERS = ("forward", "reverse", "random")
+# One multiprocessor: a grid is small, and a thousand rows go round its stride loop.
 PROPS = DeviceProps(
     name="emulated",
     architecture=80,
-    multiprocessors=4,
+    multiprocessors=1,
     max_threads=1024,
     max_shared=48 << 10,
     total_memory=1 << 30,

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import pytest
 
+from gpuseg.engines.launch import DeviceProps
 from tests.emulator.build import BUILDS, unavailable
-from tests.emulator.device import EmulatedDevice
+from tests.emulator.device import PROPS, EmulatedDevice
 
 DEVICES = {f"emulated-{how}": how for how in BUILDS}
 DEFAULT = "emulated-plain"
@@ -23,14 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def make_device(request):
-    """``make_device(order="forward", seed=0)``: a fresh device of the chosen kind."""
+    """``make_device(order="forward", seed=0, props=PROPS)``: a fresh device of the chosen kind."""
     reason = unavailable()
     if reason is not None:
         pytest.skip(reason)
     how = DEVICES[request.config.getoption("--device", default=DEFAULT)]
 
-    def make(order: str = "forward", seed: int = 0) -> EmulatedDevice:
-        return EmulatedDevice(how, order, seed)
+    def make(order: str = "forward", seed: int = 0, props: DeviceProps = PROPS) -> EmulatedDevice:
+        return EmulatedDevice(how, order, seed, props)
 
     return make
 

@@ -29,7 +29,8 @@ def run(device, name, before, values, out_type):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_detmath_gives_the_bits_of_numpy(make_device, name):
     special = np.array([x for x, _ in SPECIAL[name]])
-    xs = np.concatenate([*samples(name, 500).values(), special])
+    # Many: an fma in the tail of a series changes one result in some ten thousand.
+    xs = np.concatenate([*samples(name, 30_000).values(), special])
     computed = run(make_device(), name, (), xs, np.float64)
     assert np.array_equal(computed.view(np.int64), FUNCTIONS[name](xs).view(np.int64))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,17 +14,18 @@ from gpuseg.core.binsum import BinSum
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.core.widesum import WideSum
+from gpuseg.engines import launch
 from gpuseg.engines.cpu import CpuEngine
 from gpuseg.engines.device_moments import moments, moments_on_device
 from gpuseg.errors import ContractError
-from tests.emulator.device import ORDERS, LaunchRecord
+from tests.emulator.device import ORDERS, PROPS, LaunchRecord
 from tests.oracle import sums as oracle
 from tests.strategies import KINDS, WEIGHTS, same, table, weight_array
 
-# Borders of warps and blocks; the last two go round the grid-stride loop.
+# Borders of warps and blocks; from 257 on, blocks of 32 threads go round the grid-stride loop.
 ROWS = [0, 1, 31, 32, 33, 255, 256, 257, 1000]
 # (threads, features, close_rows): the sizes in use, and sizes so small that every border is crossed.
-SIZES = [(256, 4, 1 << 22), (32, 3, 5)]
+SIZES = [(256, 4, 1 << 22), (32, 3, 2)]
 
 
 def partition(kind, weighting, n, d, seed):
@@ -93,6 +95,27 @@ def test_no_size_and_no_order_changes_a_bit(make_device, order, weighting):
         assert same(on_device(make_device(order), rows, weights, scales, sizes), wanted)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("weighting", ["none", "real"])
+def test_more_partials_than_the_merge_has_threads(make_device, order, weighting):
+    rows, part, scales = partition("normal", weighting, 32 * 300, 1, 4)
+    weights = Weights.of(part, scales.mode)
+    device = make_device(order, props=replace(PROPS, multiprocessors=40))
+    found = on_device(device, rows, weights, scales, SIZES[1])
+    assert device.launches[0].grid == (300, 1, 1)
+    assert same(found, CpuEngine(n_jobs=1).moments(rows, weights, scales))
+
+
+def test_more_tiles_of_features_than_the_grid_takes(make_device, monkeypatch):
+    rows, part, scales = partition("normal", "integer", 100, 9, 4)
+    weights = Weights.of(part, scales.mode)
+    monkeypatch.setattr(launch, "MAX_GRID_Y", 2)
+    device = make_device()
+    found = on_device(device, rows, weights, scales, SIZES[1])
+    assert device.launches[0].grid == (4, 2, 1)
+    assert same(found, CpuEngine(n_jobs=1).moments(rows, weights, scales))
+
+
 @pytest.mark.parametrize("weighting", ["integer", "real"])
 def test_rows_of_weight_zero_are_not_looked_at(make_device, weighting):
     rows, part, scales = partition("normal", weighting, 300, 3, 5)
@@ -132,6 +155,17 @@ def test_weights_of_every_exponent_land_in_their_bins(make_device, order):
         assert found.mass == BinSum.of(weights.reals)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_columns_of_bins_leave_32_bits(make_device, order):
+    # e = 135 fills the last bit of its bin: each row adds 2**31 - 2**7.
+    reals = np.full(2000, np.uint32(135 << 23 | 0x7FFFFF)).view(np.float32)
+    weights = Weights(WeightMode.REAL, np.empty(0, np.int64), reals)
+    scales = Scales(WeightMode.REAL, np.zeros(1, np.int64), np.zeros(1, np.int64))
+    found = on_device(make_device(order), np.zeros((2000, 1), np.float32), weights, scales, SIZES[1])
+    assert found.mass == BinSum.of(reals)
+    assert found.mass.bins.to_ints()[135 >> 3] == 2000 * (2**31 - 2**7)
+
+
 def test_sums_leave_64_bits(make_device):
     rows = np.full((600, 1), np.float32(2.0 - 2.0**-23))
     weights = Weights(WeightMode.INTEGER, np.full(600, 2**31 - 1, np.int64), np.empty(0, np.float32))
@@ -144,12 +178,22 @@ def test_sums_leave_64_bits(make_device):
     assert found.mass == WideSum.from_ints([600 * (2**31 - 1)], ())
 
 
+def test_the_largest_value_of_a_scale_is_taken(make_device):
+    largest = np.float32(2.0 - 2.0**-23)
+    rows = np.array([[largest], [-largest]])
+    scales = Scales(WeightMode.NONE, np.array([39]), np.array([78]))
+    assert on_device(make_device(), rows, Weights.ones(), scales, SIZES[0]).square.to_ints() == [
+        2 * (2**40 - 2**16) ** 2
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "weights", "message"),
     [
         (np.nan, None, "does not fit its fixed-point scale"),
         (np.inf, None, "does not fit its fixed-point scale"),
         (4.0, None, "does not fit its fixed-point scale"),
+        (-2.0, None, "does not fit its fixed-point scale"),
         (1.0, np.array([1, -1], np.int64), "weight is negative"),
         (1.0, np.array([1, 2**31], np.int64), "weight is negative"),
         (1.0, np.array([1, np.nan], np.float32), "weight is negative"),

@@ -1,8 +1,9 @@
 // runtime.cpp - runs the threads of a block as fibers on one processor, one block after another.
 //
-// A fiber runs until it waits (barrier, shuffle, vote) or returns; the scheduler then passes over the threads in the
-// launch's order and resumes those whose wait is over. A pass that finds none to resume is a deadlock, reported with the
-// line at which each thread waits. Nothing preempts a fiber, so atomics are plain operations.
+// A fiber runs until it waits (barrier, shuffle, vote) or returns. The scheduler takes the warps in the launch's order and
+// runs each as far as it comes before it turns to the next: after a barrier one warp is far ahead of the others, so that
+// a barrier that is missing behind it shows. A pass over all warps that finds nothing to resume is a deadlock, reported with
+// the line at which a thread waits. Nothing preempts a fiber, so atomics are plain operations.
 #include "runtime.h"
 
 #include <cstdarg>
@@ -236,21 +237,33 @@ void report_deadlock() {
     }
 }
 
+// Resumes every ready lane of a warp once; returns whether there was one.
+bool pass_over(const std::vector<std::uint64_t>& lanes, std::uint64_t warp) {
+    bool moved = false;
+    for (std::uint64_t lane : lanes) {
+        std::uint64_t number = warp * LANES + lane;
+        if (number >= fibers.size() || fibers[number].state != State::ready) continue;
+        moved = true;
+        current = &fibers[number];
+        threadIdx = current->index;
+        gpuseg_switch(&scheduler_stack, current->stack_pointer);
+        if (failed) break;
+    }
+    return moved;
+}
+
 void run_block(int how) {
-    std::vector<std::uint64_t> order = first_order(fibers.size(), how);
+    std::vector<std::uint64_t> warp_order = first_order(warps.size(), how);
+    std::vector<std::uint64_t> lanes = first_order(LANES, how);
     while (running > 0 && !failed) {
         bool moved = false;
-        for (std::uint64_t i : order) {
-            Fiber& fiber = fibers[i];
-            if (fiber.state != State::ready) continue;
-            moved = true;
-            current = &fiber;
-            threadIdx = fiber.index;
-            gpuseg_switch(&scheduler_stack, fiber.stack_pointer);
-            if (failed) return;
-        }
-        if (!moved) report_deadlock();
-        arrange(order, how);
+        for (std::uint64_t warp : warp_order)
+            while (!failed && pass_over(lanes, warp)) {
+                moved = true;
+                arrange(lanes, how);
+            }
+        if (!moved && !failed) report_deadlock();
+        arrange(warp_order, how);
     }
 }
 
