@@ -173,7 +173,7 @@ def test_a_double_that_rounds_up_to_the_full_forty_bits(engines):
 @pytest.mark.parametrize("weight", [1, 2**16 - 1, 2**16, 2**22 - 1, 2**22, 2**22 + 1, 2**31 - 1])
 def test_blocks_close_before_int64_overflows(engines, weight):
     """Full-scale values of one sign: the plain int64 sums of a block that did not close would wrap."""
-    n = 80
+    n = 300
     rows = np.full((n, 1), np.nextafter(np.float32(2.0), np.float32(0)), np.float32)
     weights = np.full(n, float(weight))
     facts = WeightRange.of(weights, n)
