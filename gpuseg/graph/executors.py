@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from gpuseg.graph.dask_tables import GraphPartition
 from gpuseg.graph.memo import forget_partitions
+from gpuseg.graph.partitions import Partition
 from gpuseg.graph.tables import Table
 
 logger = logging.getLogger("gpuseg.graph")
@@ -115,22 +116,19 @@ class ClientExecutor:
     ) -> list[Any]:
         self._step += 1
         name = f"gpuseg-{task.__name__.strip('_')}-{self._run}-{self._step}"
-        self._live = [
-            self._client.submit(
-                task, partition, *own, *common, key=f"{name}-{i}", pure=False, retries=_RETRIES
-            )
-            for i, (partition, own) in enumerate(
-                zip(self._partitions, _each(each, len(self._partitions)), strict=True)
-            )
-        ]
+        own = _each(each, len(self._partitions))
+        # One message for all: submitting one by one costs the driver a millisecond a partition and pass.
+        self._live = self._client.map(
+            run_task, self._partitions, own, task=task, common=common,
+            key=[f"{name}-{i}" for i in range(len(own))], pure=False, retries=_RETRIES,
+        )  # fmt: skip
         return self._live
 
     def map(
         self, task: Callable[..., Result], *common: Any, each: Sequence[Any] | None = None
     ) -> list[Result]:
         """See :class:`Executor`."""
-        results: list[Result] = self._client.gather(self._submit(task, common, each))
-        return results
+        return self._gather(self._submit(task, common, each))
 
     def reduce(
         self,
@@ -141,7 +139,8 @@ class ClientExecutor:
     ) -> Result:
         """See :class:`Executor`."""
         level = self._submit(task, common, each)
-        while len(level) > 1:
+        # The last few merge here: one more task on a worker would cost a round trip a pass.
+        while len(level) > _FAN_IN:
             level = [
                 self._client.submit(
                     merge_all, merge, *level[i : i + _FAN_IN], pure=False, retries=_RETRIES,
@@ -149,8 +148,13 @@ class ClientExecutor:
                 )
                 for i in range(0, len(level), _FAN_IN)
             ]  # fmt: skip
-        result: Result = level[0].result()
-        return result
+        results: list[Result] = self._gather(level)
+        return merge_all(merge, *results)
+
+    def _gather(self, futures: list[Any]) -> list[Any]:
+        results: list[Any] = self._client.gather(futures)
+        self._live = []
+        return results
 
     def close(self) -> None:
         """See :class:`Executor`."""
@@ -165,6 +169,13 @@ class ClientExecutor:
             self._client.run(forget_partitions, self._tokens, on_error="ignore")
         except Exception as error:  # noqa: BLE001 (see above)
             logger.info("workers could not be asked to forget their memo: %s", error)
+
+
+def run_task(
+    partition: Partition, own: tuple[Any, ...], *, task: Callable[..., Result], common: tuple[Any, ...]
+) -> Result:
+    """One task on a worker."""
+    return task(partition, *own, *common)
 
 
 def merge_all(merge: Callable[[Result, Result], Result], *results: Result) -> Result:
