@@ -361,6 +361,17 @@ class KMeans(  # type: ignore[call-arg]
         total = functools.reduce(ClusterSums.merge, [sums for sums, _ in closed])
         return -float(total.inertia.to_float64())
 
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Centres and layout of the fit as plain arrays, for a file that is no pickle.
+
+        Returns
+        -------
+        dict of str to ndarray
+            :meth:`gpuseg.cluster.predicting.Fitted.from_arrays` makes of them what labels rows with the same bits.
+        """
+        check_is_fitted(self)
+        return self._fitted.to_arrays()
+
     def _plan_memory(self, table: Table) -> None:
         """Refuse a table in memory whose copy and labels cannot fit; other tables go by partitions."""
         if table.kind != "memory":

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.core.moments import Layout, centred_max_abs, require_block_range
+from gpuseg.core.moments import Layout, Scales, centred_max_abs, require_block_range
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.base import AssignState, Block
 from gpuseg.engines.choose import EngineChoice
+from gpuseg.errors import InputError
 from gpuseg.graph.dask_tables import frame_values, numeric_matrix
 from gpuseg.graph.tasks import block_of
 
@@ -62,6 +64,61 @@ class Fitted:
         out = np.empty((len(self.centres), block.shape[1]), np.float32)
         self.engine.build().distances(block, self.centres, out, squared=False)
         return out.T.astype(values.dtype, order="C")
+
+    def squared_distances(self, values: npt.NDArray[np.floating[Any]]) -> Float32Array:
+        """The squared distance by the float32 chain of each centre to each row; shape (k, n)."""
+        block = self.block(values)
+        out = np.empty((len(self.centres), block.shape[1]), np.float32)
+        self.engine.build().distances(block, self.centres, out, squared=True)
+        return out
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that labels depend on, as plain arrays to be stored; :meth:`from_arrays` restores it."""
+        scales = self.layout.scales
+        return {
+            "centres": self.centres,
+            "layout.centre": self.layout.centre,
+            "layout.centred": self.layout.centred,
+            "layout.exponent": scales.exponent,
+            "layout.max_abs": self.layout.max_abs,
+            "layout.mode": np.array([int(scales.mode)], np.int64),
+            "layout.square_exponent": scales.square_exponent,
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, npt.NDArray[Any]], columns: tuple[str, ...] | None, engine: EngineChoice
+    ) -> Fitted:
+        """The model whose :meth:`to_arrays` these are: it labels rows with the same bits.
+
+        Raises
+        ------
+        InputError
+            An array is missing, or of another type or shape than the others say.
+        """
+        k, d = arrays["centres"].shape if "centres" in arrays and arrays["centres"].ndim == 2 else (0, 0)
+        shapes = dict.fromkeys(_STORED, (d,)) | {"centres": (k, d), "layout.mode": (1,)}
+        for name, kind in _STORED.items():
+            found = arrays.get(name)
+            if found is None or found.dtype != kind or found.shape != shapes[name] or not d:
+                seen = "missing" if found is None else f"{found.dtype} of shape {found.shape}"
+                msg = f"the array {name!r} is {seen}; it has to be {np.dtype(kind)} of shape {shapes[name]}"
+                raise InputError(msg)
+        mode = WeightMode(int(arrays["layout.mode"][0]))
+        scales = Scales(mode, arrays["layout.exponent"], arrays["layout.square_exponent"])
+        layout = Layout(arrays["layout.centre"], arrays["layout.centred"], scales, arrays["layout.max_abs"])
+        return cls(np.ascontiguousarray(arrays["centres"]), layout, columns, engine)
+
+
+_STORED: dict[str, type[np.generic]] = {
+    "centres": np.float32,
+    "layout.centre": np.float64,
+    "layout.centred": np.bool_,
+    "layout.exponent": np.int64,
+    "layout.max_abs": np.float64,
+    "layout.mode": np.int64,
+    "layout.square_exponent": np.int64,
+}
 
 
 def chunk_values(rows: Any) -> npt.NDArray[np.floating[Any]]:

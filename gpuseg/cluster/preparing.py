@@ -105,7 +105,9 @@ def prepare(
         layout = Layout.centring(seen, mean, every)
         require_range(layout, seen, parts, executor.where, columns)
         moments = executor.reduce(moments_partition, Moments.merge, job.with_layout(layout))
-    wide = wide_features(layout, moments)
+    # A feature that varies, but by less than the scale of its real weights shows, has lost all its small differences.
+    lost = (seen.minimum < seen.maximum) & (moments.variance() == 0)
+    wide = wide_features(layout, moments) | lost
     if wide.any():
         logger.warning(
             "%s: the largest value exceeds 2**30 standard deviations; small differences are lost",
