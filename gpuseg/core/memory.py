@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _FLOAT32 = 4
 _LIMBS = 16
+_REAL_MASSES = 32
 _MAX_UINT8 = 1 << 8
 _MAX_UINT16 = 1 << 16
 
@@ -64,5 +65,6 @@ def plan_fit_memory(
     """
     block = n_rows * d * _FLOAT32 if copies else 0
     rows = n_rows * (sum(label_bytes(k) for k in clusters) + weight_bytes)
-    sums = sum(k * (d + 1) * _LIMBS * (threads + 1) for k in clusters)
+    masses = _REAL_MASSES if weight_bytes else 1
+    sums = sum(k * (d + masses) * _LIMBS * (threads + 1) for k in clusters)
     return FitMemory(block, rows, sums)

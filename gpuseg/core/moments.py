@@ -24,6 +24,8 @@ Int64Array = npt.NDArray[np.int64]
 
 LARGEST = float(1 << 50)
 """Magnitudes beyond this, after centring, are refused."""
+SMALLEST_SPAN = math.ldexp(1.0, -60)
+"""A table in which no feature spans this much, yet one varies, is refused: float32 cannot hold its squares."""
 OFFSET_RATIO = 1 << 10
 """A float32 feature whose |mean| exceeds this many standard deviations is centred in float64."""
 SPREAD_WARNING = float(1 << 30)
@@ -90,6 +92,21 @@ class FeatureRange:
         if not bad.size:
             return
         self._refuse_not_finite(bad, names)
+
+    def require_span(self) -> None:
+        """Refuse differences whose squares float32 cannot hold; a constant table has none and passes.
+
+        Raises
+        ------
+        RangeError
+            If the widest feature varies, but by less than 2**-60.
+        """
+        if not self.weights.n_positive:
+            return
+        widest = float((self.maximum - self.minimum).max())
+        if 0.0 < widest < SMALLEST_SPAN:
+            msg = f"no feature spans more than {widest:g}, below 2**-60; multiply the table by a constant"
+            raise RangeError(msg)
 
     def require_representable(self, names: Sequence[str] | None = None) -> None:
         """Refuse magnitudes beyond 2**100, centred or not.

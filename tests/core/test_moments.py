@@ -195,6 +195,13 @@ def test_values_beyond_2_100_are_refused_even_before_centring():
         seen([0, -(2.0**101)], [1, 0]).require_representable(["age", "spend"])
 
 
+def test_differences_that_float32_cannot_square_are_refused():
+    seen([0, 0], [2.0**-60, 0]).require_span()
+    seen([1e-30], [1e-30]).require_span()
+    with pytest.raises(RangeError, match=r"no feature spans more than 4\.3\d*e-19, below 2\*\*-60; multiply"):
+        seen([0, 0], [2.0**-61, 0]).require_span()
+
+
 def test_values_beyond_2_50_after_centring_are_refused():
     at_the_border = seen([-(2.0**50)], [2.0**50])
     Layout.plain(at_the_border).require_range(at_the_border.weights)
