@@ -89,6 +89,7 @@ def prepare(
     parts, seen = scan(executor, job, columns)
     first_rows = np.cumsum([0, *(part.n_rows for part in parts[:-1])]).tolist()
     require_rows(seen, n_clusters)
+    seen.require_span()
     every = np.ones(seen.minimum.size, np.bool_)
     if single:
         layout = Layout.plain(seen)
