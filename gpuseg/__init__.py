@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpuseg.customers.cohorts import cohort_retention
     from gpuseg.customers.features import features
     from gpuseg.customers.transactions import Transactions, read_transactions
+    from gpuseg.insight.model_files import load_model
     from gpuseg.quality.choose_k import choose_k
     from gpuseg.quality.silhouette import silhouette_samples, silhouette_score
 
@@ -35,6 +36,7 @@ __all__ = [
     "datasets",
     "errors",
     "features",
+    "load_model",
     "read_transactions",
     "silhouette_samples",
     "silhouette_score",
@@ -49,6 +51,7 @@ _HOMES = {
     "datasets": "gpuseg.datasets",
     "errors": "gpuseg.errors",
     "features": "gpuseg.customers.features",
+    "load_model": "gpuseg.insight.model_files",
     "read_transactions": "gpuseg.customers.transactions",
     "silhouette_samples": "gpuseg.quality.silhouette",
     "silhouette_score": "gpuseg.quality.silhouette",

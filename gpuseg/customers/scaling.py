@@ -7,6 +7,7 @@ chunking, number of workers and engine; the transformation is one subtraction an
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -224,6 +225,57 @@ class ExactScaler(BaseEstimator):  # type: ignore[misc]
         del input_features
         numbered = np.array([f"x{i}" for i in range(self.n_features_in_)], dtype=object)
         return np.asarray(getattr(self, "feature_names_in_", numbered), dtype=object)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The fitted scale as plain arrays, for a file that is no pickle.
+
+        Returns
+        -------
+        dict of str to ndarray
+            "mean" and "scale", float64, shape (d,); :meth:`from_arrays` restores the scaler.
+        """
+        check_is_fitted(self)
+        return {"mean": self.mean_, "scale": self.scale_}
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, npt.NDArray[Any]], names: Sequence[str], n_samples: int
+    ) -> ExactScaler:
+        """The scaler whose :meth:`to_arrays` these are: it scales to the same bits.
+
+        Parameters
+        ----------
+        arrays : mapping of str to ndarray
+            "mean" and "scale".
+        names : sequence of str
+            The features.
+        n_samples : int
+            Rows of the fit.
+
+        Returns
+        -------
+        ExactScaler
+            Fitted; which features were constant or coarse is not known any more.
+
+        Raises
+        ------
+        InputError
+            An array is missing, or of another type or shape.
+        """
+        scaler = cls()
+        for name in ("mean", "scale"):
+            found = arrays.get(name)
+            if found is None or found.dtype != np.float64 or found.shape != (len(names),):
+                seen = "missing" if found is None else f"{found.dtype} of shape {found.shape}"
+                raise InputError(
+                    f"the array {name!r} is {seen}; it has to be float64 of shape ({len(names)},)"
+                )
+            setattr(scaler, f"{name}_", found)
+        scaler.constant_features_ = scaler.coarse_features_ = ()
+        scaler.n_samples_seen_ = n_samples
+        scaler.n_features_in_ = len(names)
+        scaler.feature_names_in_ = np.array(names, dtype=object)
+        return scaler
 
     def _apply(self, X: Any, rule: Any) -> Any:
         X = _collected(X)

@@ -1,0 +1,248 @@
+"""Rows for a model (room ``insight``, called by model): the features of customers, from whatever a user has.
+
+From transactions they are made as in training; from a table of features they are taken by name.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpuseg.customers.features import customer_state, customer_summary, features
+from gpuseg.customers.frames import CUSTOMER, FACTS
+from gpuseg.customers.transactions import Transactions
+from gpuseg.errors import InputError
+
+logger = logging.getLogger("gpuseg.insight")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the features of a model were made of transactions.
+
+    Parameters
+    ----------
+    roles : mapping of str to str
+        Role to column name.
+    time_zone : str
+        The calendar in which days are counted.
+    naive : str
+        What times without a zone mean, "utc" or "local".
+    minor_units : int
+        Decimals of the currency.
+    as_of : str or None
+        The last local day that counts, as the job declared it; None: the last day with a record.
+    trained_as_of : str
+        The day that counted last in training.
+    categories : tuple of str
+        Categories with a share of their own.
+    all_categories : tuple of str
+        Every category of the training records: the base of ``category_diversity``.
+    """
+
+    roles: Mapping[str, str]
+    time_zone: str
+    naive: str
+    minor_units: int
+    as_of: str | None
+    trained_as_of: str
+    categories: tuple[str, ...]
+    all_categories: tuple[str, ...]
+
+    @property
+    def customer(self) -> str:
+        """Column of the customer's key."""
+        return self.roles["customer"]
+
+
+@dataclass(frozen=True)
+class CustomerRows:
+    """Customers and their features.
+
+    Parameters
+    ----------
+    name : str
+        Name of the key's column.
+    keys : pyarrow.Array
+        Of each customer, in its own type.
+    values : ndarray of float64, shape (n, d)
+        Features; NaN where one is not known.
+    usable : ndarray of bool, shape (n,)
+        Whether every feature is known.
+    from_transactions : bool
+        Whether the features were made here.
+    """
+
+    name: str
+    keys: pa.Array
+    values: npt.NDArray[np.float64]
+    usable: npt.NDArray[np.bool_]
+    from_transactions: bool
+
+
+def recipe_of(
+    tx: Transactions, state: Any, facts: Mapping[str, Any], as_of: str | None, naive: str = "utc"
+) -> Recipe:
+    """The recipe of features that were made of these transactions.
+
+    Parameters
+    ----------
+    tx : Transactions
+        The records.
+    state : CustomerState
+        From :func:`gpuseg.customers.features.customer_state`.
+    facts : mapping
+        Of the table of features.
+    as_of : str or None
+        As the job declared it.
+    naive : {"utc", "local"}, default "utc"
+        As the records were read.
+    """
+    return Recipe(
+        roles=tx.roles.declared(),
+        time_zone=tx.time_zone,
+        naive=naive,
+        minor_units=tx.minor_units,
+        as_of=as_of,
+        trained_as_of=facts["as_of"],
+        categories=tuple(facts["categories"]),
+        all_categories=tuple(state.categories.to_pylist()),
+    )
+
+
+def rows_of(
+    customers: Any, recipe: Recipe, names: Sequence[str], as_of: str | dt.date | None
+) -> CustomerRows:
+    """Features of customers by a recipe.
+
+    Raises
+    ------
+    InputError
+        They are no transactions and no table with these features.
+    """
+    if isinstance(customers, Transactions):
+        return _from_transactions(customers, recipe, names, as_of)
+    if as_of is not None:
+        raise InputError(
+            f"as_of={as_of!r} is for transactions; features that are made have their day already"
+        )
+    key, table = _as_arrow(customers, recipe.customer)
+    return _from_table(key, table, names)
+
+
+def _from_transactions(
+    tx: Transactions, recipe: Recipe, names: Sequence[str], as_of: str | dt.date | None
+) -> CustomerRows:
+    if tx.kind == "dask":
+        raise InputError(f"{tx.where}: a Dask frame; read the files, or assign a table of features")
+    for role in ("basket", "category"):
+        if (role in recipe.roles) != (getattr(tx.roles, role) is not None):
+            given, had = ("without", "with") if role in recipe.roles else ("with", "without")
+            raise InputError(
+                f"{tx.where}: transactions {given} a {role} column, but the model was made {had} one; "
+                f"read them with the same roles"
+            )
+    plain = replace(tx, kind="arrow")
+    day = recipe.as_of if as_of is None else as_of
+    chosen = recipe.categories or 0
+    state = _with_categories(customer_state(plain, day), recipe, tx.where)
+    built = features(plain, day, chosen, state=state)
+    _say_left_out(built, recipe, as_of, tx.where)
+    found = _from_table(tx.roles.customer, built, names)
+    everybody = customer_summary(plain, day, chosen, state=state)[tx.roles.customer]
+    rest = everybody.filter(pc.invert(pc.is_in(everybody, value_set=found.keys))).combine_chunks()
+    keys = pa.concat_arrays([found.keys, _plain(rest).cast(found.keys.type)])
+    values = np.concatenate([found.values, np.full((len(rest), len(names)), np.nan)])
+    usable = np.concatenate([found.usable, np.zeros(len(rest), np.bool_)])
+    return CustomerRows(tx.roles.customer, keys, values, usable, from_transactions=True)
+
+
+def _with_categories(state: Any, recipe: Recipe, where: str) -> Any:
+    """The state with the categories of the training: a small file may lack some, and diversity has one base."""
+    if "category" not in recipe.roles:
+        return state
+    present = state.categories.to_pylist()
+    unknown = [name for name in present if name not in recipe.all_categories]
+    if unknown:
+        logger.warning(
+            "%s: %d categories are new to the model (%s); they count in the variety only",
+            where, len(unknown), ", ".join(unknown[:5]),
+        )  # fmt: skip
+    missing = [name for name in recipe.all_categories if name not in present]
+    extended = pa.array([*present, *missing], state.categories.type)
+    return replace(state, categories=extended)
+
+
+def _say_left_out(built: pa.Table, recipe: Recipe, as_of: Any, where: str) -> None:
+    facts = facts_of(built)
+    if as_of is None and recipe.as_of is not None and facts["n_records_after_as_of"]:
+        logger.warning(
+            "%s: %d records after %s, the day that the model's job declared, are left out; give as_of= for a later day",
+            where, facts["n_records_after_as_of"], recipe.as_of,
+        )  # fmt: skip
+
+
+def facts_of(built: pa.Table) -> dict[str, Any]:
+    """The facts in the metadata of a table of features."""
+    found: dict[str, Any] = json.loads(built.schema.metadata[FACTS])
+    return found
+
+
+def _as_arrow(customers: Any, customer: str) -> tuple[str, pa.Table]:
+    """The name of the key's column, and the table with it."""
+    if isinstance(customers, pa.RecordBatch):
+        customers = pa.Table.from_batches([customers])
+    if hasattr(customers, "to_arrow"):
+        customers = customers.to_arrow()  # polars
+    if isinstance(customers, pa.Table):
+        marked = (customers.schema.metadata or {}).get(CUSTOMER)
+        key = customer if marked is None else marked.decode()
+        return key, customers
+    if hasattr(customers, "iloc") and hasattr(customers, "columns"):
+        plain = {str(name): pa.array(customers[name]) for name in customers.columns}
+        index = customers.index.name
+        if index is not None and (customer not in plain or index == customer):
+            return str(index), pa.table({str(index): pa.array(customers.index)} | plain)
+        return customer, pa.table(plain)
+    raise InputError(
+        f"{type(customers).__name__} is neither transactions nor a table of features; give what "
+        "gpuseg.read_transactions or gpuseg.features makes"
+    )
+
+
+def _from_table(key: str, table: pa.Table, names: Sequence[str]) -> CustomerRows:
+    missing = [name for name in (key, *names) if name not in table.column_names]
+    if missing:
+        close = difflib.get_close_matches(missing[0], table.column_names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(table.column_names[:12])}"
+        raise InputError(
+            f"the table lacks {len(missing)} columns that the model needs ({', '.join(missing[:12])}); {hint}"
+        )
+    columns = []
+    for name in names:
+        kind = table[name].type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise InputError(
+                f"column {name!r} is {kind}, not numbers; give features as gpuseg.features makes them"
+            )
+        columns.append(table[name].cast(pa.float64()).to_numpy())
+    values = np.stack(columns, axis=1) if len(table) else np.empty((0, len(names)))
+    usable: npt.NDArray[np.bool_] = ~np.isnan(values).any(axis=1)
+    return CustomerRows(key, _plain(table[key].combine_chunks()), values, usable, from_transactions=False)
+
+
+def _plain(array: Any) -> pa.Array:
+    """One chunk, no dictionary."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array

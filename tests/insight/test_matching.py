@@ -1,0 +1,84 @@
+"""Segments across refits: ids stay with their segment, gone ids stay gone, and every customer is counted once."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpuseg.errors import InputError
+from gpuseg.insight.matching import Matching, match_centres, migration
+
+
+def test_a_permutation_keeps_every_id():
+    old = np.array([[0.0, 0.0], [5.0, 1.0], [9.0, 9.0]])
+    for order in itertools.permutations(range(3)):
+        found = match_centres(old, [4, 1, 7], old[list(order)] + 0.1)
+        assert found.ids == tuple([4, 1, 7][row] for row in order)
+        assert (found.created, found.vanished) == ((), ())
+
+
+def test_a_new_segment_gets_an_id_that_nobody_had():
+    old = np.array([[0.0], [10.0]])
+    found = match_centres(old, [1, 2], np.array([[10.5], [0.5], [4.0]]), used_ids=[0, 1, 2, 6])
+    assert found == Matching((2, 1, 7), (1, 2), (7,), (), (0, 1, 2, 6, 7))
+
+
+def test_a_vanished_id_is_never_given_again():
+    first = match_centres(np.array([[0.0], [10.0]]), [1, 2], np.array([[0.1]]))
+    assert (first.ids, first.vanished) == ((1,), (2,))
+    second = match_centres(np.array([[0.1]]), first.ids, np.array([[0.2], [10.0]]), used_ids=first.used_ids)
+    assert second.ids == (1, 3)
+
+
+def test_a_segment_somewhere_else_is_another_segment():
+    old = np.array([[0.0], [1.0], [50.0]])
+    found = match_centres(old, [1, 2, 3], np.array([[0.0], [1.0], [-40.0]]))
+    # Old 0 and 1 stay where they are, 3 is gone, and -40 is nobody's successor.
+    assert found.ids == (1, 2, 4)
+    assert found.vanished == (3,)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 10_000))
+def test_ids_are_unique_and_pairs_are_cheap(k, m, seed):
+    draw = np.random.default_rng(seed)
+    old, new = draw.normal(size=(k, 2)), draw.normal(size=(m, 2))
+    found = match_centres(old, list(range(1, k + 1)), new, used_ids=[20])
+    assert len(set(found.ids)) == m
+    assert set(found.kept) | set(found.vanished) == set(range(1, k + 1))
+    assert all(number > 20 for number in found.created)
+    assert set(found.ids) == set(found.kept) | set(found.created)
+    # No other way to pair them costs less: every injective pairing, by brute force.
+    apart = ((old[:, None] - old[None]) ** 2).sum(axis=2) + np.diag(np.full(k, np.inf))
+    cap = np.where(np.isinf(apart.min(axis=1)), 1e9, apart.min(axis=1))
+
+    def cost(row, column):
+        return min(float(((old[row] - new[column]) ** 2).sum()), float(cap[row]))
+
+    few, many = (range(k), range(m)) if k <= m else (range(m), range(k))
+    best = min(
+        sum(cost(a, b) if k <= m else cost(b, a) for a, b in zip(few, chosen, strict=True))
+        for chosen in itertools.permutations(many, len(few))
+    )
+    kept = sum(cost(number - 1, found.ids.index(number)) for number in found.kept)
+    assert kept <= best + 1e-9
+    for number in found.kept:
+        assert cost(number - 1, found.ids.index(number)) < cap[number - 1]
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(InputError, match="give centres of the same features"):
+        match_centres(np.zeros((2, 2)), [1, 2], np.zeros((2, 3)))
+    with pytest.raises(InputError, match="1 old ids"):
+        match_centres(np.zeros((2, 2)), [1], np.zeros((2, 2)))
+
+
+def test_migration_counts_every_customer_once():
+    found = migration([1, 1, 2, 0, 2], [1, 3, 3, 0, 3])
+    assert (found.before, found.after) == ((0, 1, 2), (0, 1, 3))
+    assert found.counts.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 2]]
+    assert found.stayed == 2
