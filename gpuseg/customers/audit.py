@@ -145,7 +145,27 @@ _PHRASES = {
     "out of range": ("lies before 1900 or after 2199", _REJECT_CURE),
     "not a number": ("is text that is not a number such as 1234.56", _REJECT_CURE),
     "not a time": ("is text that is not a time such as 2017-12-31T23:59:59", _REJECT_CURE),
-    "not a flag": ("is neither true/false nor 1/0", _REJECT_CURE),
+    "decimal comma": (
+        "is text with a decimal comma such as 1234,56",
+        "declare it (csv={'decimal': ','}); if the comma stands between thousands, csv={'thousands': ','}",
+    ),
+    "grouped digits": (
+        "is text with a mark between groups of digits such as 1.234.567 or 1 234 567",
+        "declare the mark (csv={'thousands': '.'}), and the decimal one if it is not a point",
+    ),
+    "undeclared order": (
+        "is a date such as 3/4/2024 whose order of day and month is not declared",
+        "declare it (csv={'day_first': True} or False), or its form (csv={'time_format': '%d.%m.%Y'})",
+    ),
+    "not in declared order": (
+        "is no date of the calendar in the order that day_first declares",
+        "correct day_first, " + _REJECT_CURE,
+    ),
+    "not in time_format": (
+        "is text that is not of the form that time_format declares, or no day of the calendar",
+        "correct time_format, " + _REJECT_CURE,
+    ),
+    "not a flag": ("is neither true/false, yes/no nor 1/0", _REJECT_CURE),
     "mixed clocks": ("carries a time zone in some rows and none in others", "write all times in one form"),
     "not convertible": ("holds objects of several types", "give the column one type"),
     "no consent": ("is not true", "keep only the customers who consented"),

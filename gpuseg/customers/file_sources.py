@@ -7,26 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from gpuseg.customers import parts as part_rules
+from gpuseg.customers.csv_files import csv_parts
+from gpuseg.customers.dialect import CsvDialect, csv_dialect
 from gpuseg.customers.parts import Part, Raw, Source
-from gpuseg.errors import SourceError
+from gpuseg.errors import InputError, SourceError
 
 _PARQUET = (".parquet", ".pq", ".parq")
 _CSV = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".csv.zst", ".csv.bz2")
 
 
-def open_files(paths: Sequence[str]) -> Source:
+def open_files(paths: Sequence[str], csv: CsvDialect | None = None) -> Source:
     """Open Parquet or CSV files: every footer or header is read, no data.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Files, folders or globs.
+    csv : CsvDialect or None
+        How CSV files are written.
 
     Raises
     ------
+    InputError
+        A dialect is declared, and the files are Parquet.
     SourceError
         Names each file that is missing, cut off or of an unknown type.
     """
@@ -37,7 +48,10 @@ def open_files(paths: Sequence[str]) -> Source:
         raise SourceError(
             f"{where}: Parquet and CSV files are mixed; give a glob for one of them, such as *.parquet"
         )
-    opener = _parquet_parts if formats == {"parquet"} else _csv_parts
+    if formats == {"parquet"} and csv is not None:
+        raise InputError(f"{where}: csv= is for CSV files and these are Parquet; leave it out")
+    dialect = csv_dialect(csv)
+    opener = _parquet_parts if formats == {"parquet"} else partial(csv_parts, dialect=dialect)
     parts: list[Part] = []
     broken: list[str] = []
     for filesystem, path in files:
@@ -47,7 +61,7 @@ def open_files(paths: Sequence[str]) -> Source:
             broken.append(str(error))
     if broken:
         raise SourceError("; ".join(broken))
-    return Source("arrow", where, tuple(parts), as_text=formats == {"csv"})
+    return Source("arrow", where, tuple(parts), as_text=formats == {"csv"}, dialect=dialect)
 
 
 def _find(path: str) -> list[tuple[Any, str]]:
@@ -110,12 +124,12 @@ def _parquet_parts(filesystem: Any, path: str) -> list[Part]:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
 
     def part(groups: list[int]) -> Part:
-        def read(columns: Sequence[str]) -> Raw:
+        def read(columns: Sequence[str]) -> Iterator[Raw]:
             with (
                 _parquet_errors(path),
                 pq.ParquetFile(_open(filesystem, path), page_checksum_verification=True) as file,
             ):
-                return Raw(file.read_row_groups(groups, columns=list(columns)))
+                yield Raw(file.read_row_groups(groups, columns=list(columns)))
 
         return Part(path, schema, read)
 
@@ -145,58 +159,3 @@ def _parquet_errors(path: str) -> Iterator[None]:
         raise SourceError(
             f"{path}: cannot be read as Parquet, the file is cut off or damaged ({reason}); write or copy it again"
         ) from error
-
-
-def _csv_parts(filesystem: Any, path: str) -> list[Part]:
-    header = _read_csv(filesystem, path, None)
-    return [Part(path, header.schema, lambda columns: Raw(_read_csv(filesystem, path, columns)))]
-
-
-def _read_csv(filesystem: Any, path: str, columns: Sequence[str] | None) -> pa.Table:
-    """All values as text (empty fields are null), or the header alone where ``columns`` is None."""
-    odd: list[str] = []
-
-    def count(row: Any) -> str:
-        odd.append(f"{row.actual_columns} fields instead of {row.expected_columns}: {row.text[:60]!r}")
-        return "skip"
-
-    delimiter = "\t" if ".tsv" in path.lower() else ","
-    parse = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=count)
-    names = _csv_header(filesystem, path, parse)
-    if columns is None:
-        return pa.table({name: pa.array([], pa.string()) for name in dict.fromkeys(names)})
-    convert = pyarrow.csv.ConvertOptions(
-        column_types={name: pa.string() for name in names},
-        include_columns=list(columns),
-        null_values=[""],
-        strings_can_be_null=True,
-    )
-    try:
-        with filesystem.open(path, "rb", compression="infer") as file:
-            table = pyarrow.csv.read_csv(file, parse_options=parse, convert_options=convert)
-    except (pa.ArrowException, OSError, EOFError) as error:
-        raise SourceError(_csv_reason(path, error)) from error
-    if odd:
-        raise SourceError(
-            f"{path}: {len(odd):,} lines have another number of fields than the header (the first: {odd[0]})"
-        )
-    return table
-
-
-def _csv_header(filesystem: Any, path: str, parse: Any) -> list[str]:
-    try:
-        with filesystem.open(path, "rb", compression="infer") as file:
-            line = file.readline()
-        table = pyarrow.csv.read_csv(pa.py_buffer(line), parse_options=parse)
-    except (pa.ArrowException, OSError, EOFError) as error:
-        raise SourceError(_csv_reason(path, error)) from error
-    return list(table.column_names)
-
-
-def _csv_reason(path: str, error: BaseException) -> str:
-    reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-    if "Empty CSV" in reason:
-        return f"{path}: the file is empty; a header line and at least one record are needed"
-    if "UTF8" in reason or "UTF-8" in reason:
-        return f"{path}: the text is not UTF-8 ({reason}); save the file as UTF-8"
-    return f"{path}: cannot be read as CSV ({reason})"

@@ -40,7 +40,7 @@ def open_pandas(frame: Any) -> Source:
 
     def part(first: int) -> Part:
         rows = frame.iloc[first : first + part_rules.PART_ROWS]
-        return Part(where, schema, lambda columns: pandas_columns(rows, columns))
+        return Part(where, schema, lambda columns: iter([pandas_columns(rows, columns)]))
 
     return Source("pandas", where, _cut(part, len(frame)), key_dtype=lambda name: frame[name].dtype)
 
@@ -77,7 +77,7 @@ def open_arrow(table: pa.Table, name: str, kind: str, names: Sequence[str] | Non
 
     def part(first: int) -> Part:
         rows = table.slice(first, part_rules.PART_ROWS)
-        return Part(where, schema, lambda columns: Raw(rows.select(list(columns))))
+        return Part(where, schema, lambda columns: iter([Raw(rows.select(list(columns)))]))
 
     return Source(kind, where, _cut(part, table.num_rows))
 

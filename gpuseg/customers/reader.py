@@ -5,8 +5,8 @@ A :class:`Reader` is a small record that travels to workers; :meth:`Reader.norma
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from gpuseg.customers import local_time, values
 from gpuseg.customers.audit import CODE, KIND, NOTE, PROBLEM, REJECT, TOTAL, TYPE, Audit, Finding
+from gpuseg.customers.dialect import CsvDialect
 from gpuseg.customers.parts import Raw
 from gpuseg.customers.roles import (
     CATEGORY,
@@ -55,11 +56,25 @@ class Checked:
         Counts over all rows of the part.
     customer_type : pyarrow.DataType or None
         Type in which the customer keys came.
+    whole_keys : frozenset of str
+        Roles whose text keys, as far as there are any in this part, are all whole numbers (CSV).
     """
 
     table: pa.Table | None
     audit: Audit
     customer_type: pa.DataType | None = None
+    whole_keys: frozenset[str] = field(default_factory=frozenset)
+
+    def with_whole_keys(self, roles: frozenset[str]) -> Checked:
+        """The keys of these roles, all of which are the text of whole numbers, as int64."""
+        if self.table is None:
+            return self
+        table = self.table
+        for role in sorted(roles):
+            index = table.column_names.index(role)
+            table = table.set_column(index, role, table[role].cast(pa.int64()))
+        kept = pa.int64() if "customer" in roles else self.customer_type
+        return replace(self, table=table, customer_type=kept)
 
     def require_table(self, where: str) -> pa.Table:
         """The table, or the problems for which there is none.
@@ -94,8 +109,8 @@ class Reader:
         All values are text (CSV).
     skip : frozenset of str
         Roles whose columns are unusable, already reported.
-    integer_keys : frozenset of str
-        Columns of text keys that are to become int64.
+    dialect : CsvDialect
+        What the text of CSV means.
     """
 
     roles: Roles
@@ -105,7 +120,7 @@ class Reader:
     on_bad_rows: str
     as_text: bool = False
     skip: frozenset[str] = field(default_factory=frozenset)
-    integer_keys: frozenset[str] = field(default_factory=frozenset)
+    dialect: CsvDialect = field(default_factory=CsvDialect)
 
     def usable(self) -> dict[str, str]:
         """Role to column, for the roles whose column can be read."""
@@ -115,18 +130,12 @@ class Reader:
         """The columns to read, each once."""
         return list(dict.fromkeys(self.usable().values()))
 
-    def whole_number_keys(self, raws: Sequence[Raw]) -> frozenset[str]:
-        """Columns of text keys that are whole numbers in every part."""
-        keys = [name for role, name in self.usable().items() if ROLE_KINDS[role] == KEY]
-        return frozenset(
-            name for name in keys if all(values.whole_numbers(_array(raw.table, name)) for raw in raws)
-        )
-
     def normalise(self, raw: Raw) -> Checked:
         """Check one part and turn it into exact values."""
         tally = _Tally(raw.table.num_rows)
         columns: dict[str, Any] = {}
         customer_type = None
+        whole = set()
         for role, name in self.usable().items():
             if name in raw.mixed:
                 tally.mixed(role, name, raw.mixed[name])
@@ -135,25 +144,25 @@ class Reader:
             if not self.as_text and not fits_role(role, value_kind(array.type)):
                 tally.add(TYPE, role, name, value_kind(array.type), len(array))
                 continue
-            converted = self._convert(role, name, array)
+            if self.as_text and ROLE_KINDS[role] == KEY and values.whole_numbers(array):
+                whole.add(role)
+            converted = self._convert(role, array)
             tally.take(role, name, converted)
             columns[role] = converted.values
             if role == "customer":
                 customer_type = _own_type(raw.table[name].type, converted.values)
-        return self._assemble(columns, tally, customer_type)
+        return replace(self._assemble(columns, tally, customer_type), whole_keys=frozenset(whole))
 
-    def _convert(self, role: str, name: str, array: pa.Array) -> values.Converted:
+    def _convert(self, role: str, array: pa.Array) -> values.Converted:
         kind = ROLE_KINDS[role]
         if kind == KEY:
-            if name in self.integer_keys:
-                array = array.cast(pa.int64())
             return values.identifiers(array, required=role in {"customer", "basket"})
         if kind == MONEY:
-            return values.money(array, self.minor_units, required=role in REQUIRED)
+            return values.money(array, self.minor_units, required=role in REQUIRED, dialect=self.dialect)
         if kind == TIME:
-            return values.times(array, self.time_zone, self.naive)
+            return values.times(array, self.time_zone, self.naive, self.dialect)
         if kind == NUMBER:
-            return values.numbers(array)
+            return values.numbers(array, self.dialect)
         if kind == FLAG:
             return values.flags(array, when_null="null taken as false")
         assert kind in {CATEGORY, CODE_KIND}

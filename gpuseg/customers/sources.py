@@ -12,6 +12,7 @@ from typing import Any
 import narwhals.stable.v2 as nw
 import pyarrow as pa
 
+from gpuseg.customers.dialect import CsvDialect
 from gpuseg.customers.file_sources import open_files
 from gpuseg.customers.frame_sources import open_arrow, open_narwhals, open_pandas
 from gpuseg.customers.parts import Source
@@ -23,7 +24,7 @@ def is_dask_frame(source: object) -> bool:
     return bool(nw.dependencies.is_dask_dataframe(source))
 
 
-def open_source(source: Any, wanted: Sequence[str]) -> Source:
+def open_source(source: Any, wanted: Sequence[str], csv: CsvDialect | None = None) -> Source:
     """Open a path, glob, folder, list of paths, Arrow table, pandas or polars frame.
 
     Parameters
@@ -32,22 +33,28 @@ def open_source(source: Any, wanted: Sequence[str]) -> Source:
         What the user gave.
     wanted : sequence of str
         Columns that play a role.
+    csv : CsvDialect or None
+        How CSV files are written.
 
     Raises
     ------
     SourceError
         A file is missing or cannot be read.
     InputError
-        The source is of an unknown type.
+        The source is of an unknown type, or a CSV dialect is declared for something else.
     """
     if isinstance(source, (str, os.PathLike)):
-        return open_files([os.fspath(source)])
+        return open_files([os.fspath(source)], csv)
     if (
         isinstance(source, (list, tuple))
         and source
         and all(isinstance(s, (str, os.PathLike)) for s in source)
     ):
-        return open_files([os.fspath(s) for s in source])
+        return open_files([os.fspath(s) for s in source], csv)
+    if csv is not None:
+        raise InputError(
+            f"csv= is for CSV files, not for a source of type {type(source).__name__}; leave it out"
+        )
     if nw.dependencies.is_pandas_dataframe(source):
         return open_pandas(source)
     if isinstance(source, pa.Table):

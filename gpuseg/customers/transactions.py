@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -18,7 +18,8 @@ import pyarrow as pa
 from gpuseg.customers import contents, local_time
 from gpuseg.customers import roles as role_rules
 from gpuseg.customers.audit import NOTE, Audit
-from gpuseg.customers.parts import Raw, Source
+from gpuseg.customers.dialect import CsvDialect, csv_dialect
+from gpuseg.customers.parts import Source, first_records
 from gpuseg.customers.reader import Checked, Reader
 from gpuseg.customers.roles import Roles
 from gpuseg.customers.sources import is_dask_frame, open_source
@@ -116,6 +117,11 @@ class Transactions:
         return None if self.audit is None else self.audit.note("quantity", "zero or negative")
 
     @property
+    def n_without_consent(self) -> int | None:
+        """Records left out because their ``consent`` is not true; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.rejects().get("consent not given", 0)
+
+    @property
     def currency(self) -> str | None:
         """Code of the currency, where a column says so."""
         return None if self.audit is None else self.audit.currency()
@@ -159,6 +165,8 @@ def read_transactions(
     naive: str = "utc",
     minor_units: int = 2,
     on_bad_rows: str = "error",
+    csv: CsvDialect | Mapping[str, Any] | None = None,
+    head: int | None = None,
 ) -> Transactions:
     """Read transaction records: one row a line of a receipt, or a row a purchase.
 
@@ -169,7 +177,7 @@ def read_transactions(
         and frames are read and checked now; a Dask dataframe when a result is computed.
     customer : str
         Column with the key of the customer, whole numbers or text. Kept with its type: 1 and "1" are never merged.
-        From CSV, keys are whole numbers only if all are, without leading zeros.
+        From CSV, keys are whole numbers only if all are, without leading zeros (007 is text, in all files).
     time : str
         Column with the time of the record: timestamp, with or without a zone, or date.
     amount : str
@@ -196,15 +204,21 @@ def read_transactions(
     time_zone : str, optional
         The calendar in which days, weeks and months are counted, such as "America/New_York". Default: the zone of the
         column, or UTC, with one warning, where times carry none.
-    naive : {"utc", "local"}, default "utc"
+    naive : {"utc", "local", "error"}, default "utc"
         What times without a zone mean: instants in UTC, or the wall clock of ``time_zone``. It moves the instants;
-        ``time_zone`` only decides on which day they fall.
+        ``time_zone`` only decides on which day they fall. "error": they are a problem.
     minor_units : int, default 2
         Decimals of the currency, 0 to 6. Amounts become integers of minor units; one with more decimals is a problem,
         never rounded away. If amounts are in cents already, 0.
     on_bad_rows : {"error", "reject"}, default "error"
         What to do with rows that lack a customer, time or amount, or have one that cannot be real: refuse the table
         with all problems listed, or leave the rows out, counted by reason.
+    csv : CsvDialect or mapping, optional
+        How CSV files are written: ``separator``, ``decimal``, ``thousands``, ``encoding``, ``header``, and
+        ``day_first`` or ``time_format``; see :class:`~gpuseg.customers.dialect.CsvDialect`. Default: UTF-8 with commas
+        (tabs in ``.tsv``), decimal points and ISO 8601 times. What is in another form is a problem, never a guess.
+    head : int, optional
+        Read only about so many of the first records of each file: to look for problems in a sample.
 
     Returns
     -------
@@ -225,8 +239,8 @@ def read_transactions(
     Returns and adjustments: a line whose amount is 0 or less stays. It counts in net spend and in revenue, but it is
     no visit, and shares are of lines that are not returns; :func:`gpuseg.customers.features.features` says how.
 
-    Memory: the declared columns of files and frames are held, about 70 bytes a record with all roles. Larger tables go
-    through Dask.
+    Memory: the declared columns of files and frames are held, about 70 bytes a record with all roles; CSV is read in
+    blocks, so that its text never is. Larger tables go through Dask.
 
     Examples
     --------
@@ -254,16 +268,27 @@ def read_transactions(
     reader = Reader(
         declared, _zone_option(time_zone, naive), naive, _minor_option(minor_units), _bad_rows(on_bad_rows)
     )
+    dialect = None if csv is None else csv_dialect(csv)
     if is_dask_frame(source):
+        _refuse_for_dask(csv=csv, head=head, naive=naive if naive == "error" else None)
         from gpuseg.customers import dask_frames
 
         return dask_frames.read_dask(source, reader, time_zone)
-    return _read_opened(open_source(source, reader.columns()), reader, time_zone)
+    opened = open_source(source, reader.columns(), dialect)
+    return _read_opened(opened if head is None else first_records(opened, head), reader, time_zone)
+
+
+def _refuse_for_dask(**options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"{name}={value!r} is for files and frames, not for a Dask dataframe; leave it out"
+            )
 
 
 def _zone_option(time_zone: str | None, naive: str) -> str:
-    if naive not in {"utc", "local"}:
-        raise InputError(f"naive={naive!r} is not an option; use 'utc' or 'local'")
+    if naive not in {"utc", "local", "error"}:
+        raise InputError(f"naive={naive!r} is not an option; use 'utc', 'local' or 'error'")
     if time_zone is None:
         if naive == "local":
             raise InputError("naive='local' needs time_zone=, the zone whose wall clock the times show")
@@ -286,21 +311,28 @@ def _bad_rows(on_bad_rows: str) -> str:
 def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Transactions:
     schemas = list(dict.fromkeys((part.label, part.schema) for part in source.parts))
     problems = schema_problems(reader.roles, schemas)
-    reader = replace(reader, as_text=source.as_text, skip=unusable_roles(reader.roles, schemas))
+    reader = replace(
+        reader,
+        as_text=source.as_text,
+        dialect=source.dialect,
+        skip=unusable_roles(reader.roles, schemas),
+    )
     columns = reader.columns()
-    first = source.parts[0].read(columns)
+    raws = chain.from_iterable(part.read(columns) for part in source.parts)
+    first = next(raws)
     if time_zone is None:
         reader = replace(reader, time_zone=column_zone(reader.roles, [("", first.table.schema)]) or "UTC")
-    raws: Iterable[Raw] = chain([first], (part.read(columns) for part in source.parts[1:]))
-    if source.as_text:  # whether keys are whole numbers is a question to all parts
-        raws = list(raws)
-        reader = replace(reader, integer_keys=reader.whole_number_keys(raws))
-    checked = [reader.normalise(raw) for raw in raws]
+    checked = [reader.normalise(raw) for raw in chain([first], raws)]
     audit = _merged(checked)
     problems += audit.problems()
+    if reader.naive == "error" and audit.note("time", "taken as UTC"):
+        problems.append(_naive_problem(reader.roles.time, audit))
     if problems:
         raise SchemaError(source.where, problems)
     audit.require_usable(source.where)
+    if source.as_text:  # whether keys are whole numbers is a question to all parts
+        whole = frozenset.intersection(*(item.whole_keys for item in checked if item.audit.n_rows))
+        checked = [item.with_whole_keys(whole) for item in checked]
     if time_zone is None and audit.note("time", "taken as UTC"):
         warn_utc(source.where, audit.note("time", "taken as UTC"))
     _log_notes(source.where, audit)
@@ -317,6 +349,14 @@ def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Trans
         customer_dtype=source.key_dtype(reader.roles.customer) if source.key_dtype else None,
         audit=audit,
         fingerprint=_contents(checked, audit),
+    )
+
+
+def _naive_problem(column: str, audit: Audit) -> str:
+    naive = audit.note("time", "taken as UTC")
+    return (
+        f"column {column!r} (time) carries no time zone in {naive:,} of {audit.n_rows:,} rows; "
+        "state time_zone, such as 'Europe/Paris', and naive: 'local' if the times show its wall clock, 'utc' if not"
     )
 
 

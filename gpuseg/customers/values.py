@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpuseg.customers import local_time
+from gpuseg.customers.dialect import CsvDialect
 from gpuseg.customers.roles import value_kind
+from gpuseg.customers.texts import numbers_from_text, times_from_text
 
 Mask = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]
@@ -27,9 +29,10 @@ LARGEST_MINOR = 1 << 53
 NEAR = 1e-6
 """An amount this close to a whole number of minor units is that number (binary fractions are never exact)."""
 
-_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-_CLOCK = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?)?$"
-_CLOCK_IN_ZONE = r"^\d{4}-\d{2}-\d{2}[ T]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)$"
+_PLAIN = CsvDialect()
+_TRUE = pa.array(["true", "1", "yes", "y", "t", "ja", "oui", "si", "sí", "sì", "sim"], pa.large_string())
+_FALSE = pa.array(["false", "0", "no", "n", "f", "nein", "non", "não", "nee"], pa.large_string())
+
 _WHOLE = r"^(0|-?[1-9]\d{0,17})$"
 
 
@@ -87,13 +90,11 @@ def identifiers(array: pa.Array, *, required: bool) -> Converted:
 
 def whole_numbers(array: pa.Array) -> bool:
     """Whether text identifiers are all whole numbers without leading zeros, so that nothing is lost as int64."""
-    present = array.drop_null()
-    if not len(present):
-        return False
-    return bool(pc.all(pc.match_substring_regex(present, _WHOLE)).as_py())
+    fits = pc.match_substring_regex(array, _WHOLE)
+    return bool(pc.all(fits, min_count=0).as_py())
 
 
-def money(array: pa.Array, minor_units: int, *, required: bool) -> Converted:
+def money(array: pa.Array, minor_units: int, *, required: bool, dialect: CsvDialect = _PLAIN) -> Converted:
     """Amounts in minor units, int64.
 
     A float amount is accepted when it lies within :data:`NEAR` minor units of a whole number, or is the number of its
@@ -105,7 +106,8 @@ def money(array: pa.Array, minor_units: int, *, required: bool) -> Converted:
     notes = {} if required else {"null taken as 0": int(np.count_nonzero(missing))}
     kind = value_kind(array.type)
     if kind == "text":
-        array, bad["not a number"] = _numbers_from_text(array)
+        array, found = numbers_from_text(array, dialect)
+        bad |= found
         kind = "float"
     if kind == "null":
         minor = np.zeros(len(array), np.int64)
@@ -120,18 +122,19 @@ def money(array: pa.Array, minor_units: int, *, required: bool) -> Converted:
     return Converted(minor, _masks(bad), notes)
 
 
-def numbers(array: pa.Array) -> Converted:
+def numbers(array: pa.Array, dialect: CsvDialect = _PLAIN) -> Converted:
     """A plain number a row, float64; nulls stay, counted."""
     array = plain(array)
     bad: dict[str, Mask] = {}
     if value_kind(array.type) == "text":
-        array, bad["not a number"] = _numbers_from_text(array)
+        array, found = numbers_from_text(array, dialect)
+        bad |= found
     array = array.cast(pa.float64(), safe=False)
     bad["not finite"] = ~np.isfinite(_filled(array, 0.0))
     return Converted(array, _masks(bad), {"null": int(array.null_count)})
 
 
-def times(array: pa.Array, zone: str, naive: str) -> Converted:
+def times(array: pa.Array, zone: str, naive: str, dialect: CsvDialect = _PLAIN) -> Converted:
     """Instants in int64 microseconds since 1970-01-01 UTC; smaller fractions are cut off.
 
     Times without a zone are instants in UTC (``naive="utc"``) or wall clocks in ``zone`` (``naive="local"``); a date is
@@ -140,7 +143,7 @@ def times(array: pa.Array, zone: str, naive: str) -> Converted:
     array = plain(array)
     bad = {"null": nulls(array)}
     if value_kind(array.type) == "text":
-        array, found = _times_from_text(array)
+        array, found = times_from_text(array, dialect)
         bad |= found
     kind = value_kind(array.type)
     if kind == "null":
@@ -165,8 +168,8 @@ def flags(array: pa.Array, *, when_null: str) -> Converted:
         array = array.cast(pa.bool_())
     elif kind == "text":
         lower = pc.utf8_lower(array)
-        true = pc.is_in(lower, value_set=pa.array(["true", "1"], pa.large_string()))
-        false = pc.is_in(lower, value_set=pa.array(["false", "0"], pa.large_string()))
+        true = pc.is_in(lower, value_set=_TRUE)
+        false = pc.is_in(lower, value_set=_FALSE)
         bad["not a flag"] = ~(pc.or_(true, false).to_numpy(zero_copy_only=False) | missing)
         array = true
     elif kind == "integer":
@@ -240,44 +243,6 @@ def _decimal_money(array: pa.Array, minor_units: int) -> tuple[Int64, dict[str, 
     words = np.frombuffer(whole.buffers()[1], "<i8").reshape(-1, 2)  # low word first; what is left fits in it
     minor = words[whole.offset : whole.offset + len(whole), 0].astype(np.int64)
     return minor, {"too many decimals": off, "too large": too_large}
-
-
-def _numbers_from_text(array: pa.Array) -> tuple[pa.Array, Mask]:
-    fits = pc.match_substring_regex(array, _NUMBER).fill_null(True)
-    trimmed = pc.utf8_trim_whitespace(array)
-    kept = pc.if_else(fits, trimmed, pa.scalar("0", pa.large_string()))
-    return kept.cast(pa.float64()), ~np.asarray(fits.to_numpy(zero_copy_only=False), np.bool_)
-
-
-def _times_from_text(array: pa.Array) -> tuple[pa.Array, dict[str, Mask]]:
-    """Timestamps from ISO 8601 text: all in a zone, or none."""
-    clock = pc.match_substring_regex(array, _CLOCK).fill_null(False).to_numpy(zero_copy_only=False)
-    zoned = pc.match_substring_regex(array, _CLOCK_IN_ZONE).fill_null(False).to_numpy(zero_copy_only=False)
-    missing = nulls(array)
-    bad = {"not a time": ~(clock | zoned | missing)}
-    if clock.any() and zoned.any():
-        bad["mixed clocks"] = clock if clock.sum() < zoned.sum() else zoned
-    keep = zoned if zoned.sum() > clock.sum() else clock
-    target = pa.timestamp("us", "UTC") if zoned.sum() > clock.sum() else pa.timestamp("us")
-    kept = pc.if_else(pa.array(keep), array, pa.scalar(None, array.type))
-    try:
-        stamps = kept.cast(target)
-    except pa.ArrowInvalid:  # the form is right and the date is not (2017-02-31): find those rows one by one
-        stamps, impossible = _castable(kept, target)
-        bad["not a time"] |= impossible
-    return stamps.fill_null(pa.scalar(0, stamps.type)), bad
-
-
-def _castable(array: pa.Array, target: pa.DataType) -> tuple[pa.Array, Mask]:
-    unique = array.unique()
-    good = []
-    for value in unique:
-        try:
-            good.append(value.cast(target).as_py())
-        except pa.ArrowInvalid:
-            good.append(None)
-    stamps = pa.array(good, target).take(pc.index_in(array, value_set=unique))
-    return stamps, nulls(stamps) & ~nulls(array)
 
 
 def _micros(array: pa.Array) -> tuple[Int64, Mask]:

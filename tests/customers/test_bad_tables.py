@@ -101,8 +101,8 @@ def test_a_name_that_occurs_twice():
         ("customer", pa.array([MOMENT] * 4), "(customer) holds time without zone in 4"),
         ("category", pa.array([1.5] * 4), "(category) holds float in 4"),
         ("own_label", pa.array(["yes"] * 4), "(own_label) holds text in 4"),
-        ("own_label", pa.array([0, 1, 2, 3]), "(own_label) is neither true/false nor 1/0 in 2 of 4 rows"),
-        ("consent", pa.array([1, 5, 1, 1]), "(consent) is neither true/false nor 1/0 in 1 of 4 rows"),
+        ("own_label", pa.array([0, 1, 2, 3]), "(own_label) is neither true/false, yes/no nor 1/0 in 2 of 4 rows"),
+        ("consent", pa.array([1, 5, 1, 1]), "(consent) is neither true/false, yes/no nor 1/0 in 1 of 4 rows"),
         ("currency", pa.array([1] * 4), "(currency) holds integer in 4"),
         ("basket", pa.array([1, None, 3, 4]), "(basket) is missing (null) in 1 of 4 rows"),
         ("customer", pa.array([1, 2**63, 3, 4], pa.uint64()), "(customer) is beyond 2**53"),
@@ -283,10 +283,12 @@ def test_bad_text_is_counted_in_csv(tmp_path):
     )
     assert [p.split(";")[0] for p in problems(path)] == [
         "column 'who' (customer) is missing (null) in 1 of 6 rows",
-        "column 'at' (time) is text that is not a time such as 2017-12-31T23:59:59 in 2 of 6 rows",
+        "column 'at' (time) is text that is not a time such as 2017-12-31T23:59:59 in 1 of 6 rows",
         "column 'at' (time) is missing (null) in 1 of 6 rows",
         "column 'at' (time) lies before 1900 or after 2199 in 1 of 6 rows",
-        "column 'paid' (amount) is text that is not a number such as 1234.56 in 3 of 6 rows",
+        "column 'at' (time) is a date such as 3/4/2024 whose order of day and month is not declared in 1 of 6 rows",
+        "column 'paid' (amount) is text with a decimal comma such as 1234,56 in 1 of 6 rows",
+        "column 'paid' (amount) is text that is not a number such as 1234.56 in 2 of 6 rows",
     ]
     path.write_text(
         "who,at,paid\n1,2024-05-01T10:00:00Z,1\n1,2024-05-01T10:00:00,1\n1,2024-05-01T10:00:00Z,1\n"
