@@ -65,7 +65,7 @@ def is_arrow(X: Any) -> bool:
 
 def is_polars(X: Any) -> bool:
     """Whether ``X`` is a polars frame or lazy frame, without importing polars."""
-    return type(X).__module__.split(".")[0] == "polars" and hasattr(X, "columns")
+    return type(X).__module__.split(".")[0] == "polars" and type(X).__name__ in {"DataFrame", "LazyFrame"}
 
 
 def is_path(X: Any) -> bool:
