@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from gpuseg.core.fingerprint import of_record
 from gpuseg.errors import SourceError
 from gpuseg.graph.partitions import ParquetPartition, Partition, file_stamp
-from gpuseg.graph.tables import Table, arrow_roles
+from gpuseg.graph.tables import ArrowRoles, Table, arrow_roles
 
 
 def parquet_table(
@@ -48,30 +49,47 @@ def parquet_table(
     filesystem, files = expand_paths(path, options)
     partitions: list[Partition] = []
     first: Any = None
-    columns: tuple[str, ...] = ()
+    roles: list[ArrowRoles] = []
     for file in files:
         try:
             with filesystem.open(file, "rb") as handle:
-                metadata = pq.ParquetFile(handle)
-                schema, groups = metadata.schema_arrow, metadata.num_row_groups
+                opened = pq.ParquetFile(handle)
+                schema, sizes = opened.schema_arrow, _group_sizes(opened.metadata)
         except (OSError, pa.ArrowException) as error:
             msg = f"{file}: cannot be read as Parquet ({error}); write the file again"
             raise SourceError(msg) from error
-        if first is None:
-            first = schema
-            customer, columns = arrow_roles(schema, customer, weight, file, leave_out)
+        first = schema if first is None else first
         _require_same_schema(first, schema, files[0], file)
-        stamp = file_stamp(filesystem, file)
-        url = filesystem.unstrip_protocol(file)
-        # A file without row groups is a partition without rows, so that a table always has a partition.
-        for group in range(groups) if groups else [None]:
-            rows = () if group is None else (group,)
-            token = of_record([url, stamp, group, list(columns), weight, customer])
-            partitions.append(
-                ParquetPartition(f"parquet-{token}", url, rows, columns, weight, customer, options, stamp)
-            )
+        roles.append(arrow_roles(schema, sum(sizes), customer, weight, file, leave_out))
+        described = ParquetPartition(
+            "", filesystem.unstrip_protocol(file), (), roles[0].columns, weight, roles[0].customer, options,
+            file_stamp(filesystem, file), roles[-1].counted,
+        )  # fmt: skip
+        partitions.extend(_row_groups(described, sizes))
+    if len({role.name for role in roles}) > 1:
+        msg = f"{path}: some files were written with a named index and some without; write them alike"
+        raise SourceError(msg)
+    columns = roles[0].columns
     single = all(first.field(name).type == pa.float32() for name in columns)
-    return Table(partitions, len(columns), columns, "parquet", single=single, customer=customer)
+    return Table(partitions, len(columns), columns, "parquet", single=single, customer=roles[0].name)
+
+
+def _row_groups(file: ParquetPartition, sizes: list[int]) -> list[Partition]:
+    """A partition for each row group; a file without any is one without rows, so that a table always has one."""
+    parts: list[Partition] = []
+    first_row = 0
+    for group, n_rows in enumerate(sizes or [0]):
+        keys = None if file.keys is None else file.keys[first_row : first_row + n_rows]
+        record = [file.path, file.stamp, group, list(file.columns), file.weight, file.customer, str(keys)]
+        rows = (group,) if sizes else ()
+        parts.append(replace(file, token=f"parquet-{of_record(record)}", row_groups=rows, keys=keys))
+        first_row += n_rows
+    return parts
+
+
+def _group_sizes(metadata: Any) -> list[int]:
+    """Rows of each row group."""
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
 
 def expand_paths(path: Any, options: dict[str, Any]) -> tuple[Any, list[str]]:

@@ -7,7 +7,7 @@ enters a task graph, so a lost worker costs a second reading and nothing more. D
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,6 +103,8 @@ class ParquetPartition:
         For fsspec.
     stamp : dict
         What :func:`file_stamp` said when the table was opened; where it differs at reading the file is refused.
+    keys : range, optional
+        Customer keys that count from row to row, which no column holds.
     """
 
     token: str
@@ -113,6 +115,7 @@ class ParquetPartition:
     customer: str | None = None
     storage_options: dict[str, Any] = field(default_factory=dict)
     stamp: dict[str, str] = field(default_factory=dict)
+    keys: range | None = None
 
     @property
     def where(self) -> str:
@@ -123,7 +126,7 @@ class ParquetPartition:
     @property
     def has_keys(self) -> bool:
         """See :class:`Partition`."""
-        return self.customer is not None
+        return self.customer is not None or self.keys is not None
 
     def load(self) -> HostTable:
         """Read the row groups.
@@ -150,7 +153,10 @@ class ParquetPartition:
         except (OSError, pa.ArrowException) as error:
             msg = f"{self.path}: cannot be read as Parquet ({error}); write the file again"
             raise SourceError(msg) from error
-        return arrow_host_table(table, self.columns, self.weight, self.customer, self.path)
+        host = arrow_host_table(table, self.columns, self.weight, self.customer, self.path)
+        if self.keys is None:
+            return host
+        return replace(host, keys=np.arange(self.keys.start, self.keys.stop, self.keys.step))
 
 
 def file_stamp(filesystem: Any, path: str) -> dict[str, str]:

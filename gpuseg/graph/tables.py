@@ -111,20 +111,50 @@ def arrow_table(
         If a column is not numeric, or its name is there twice.
     """
     where = "the Arrow table"
-    customer, columns = arrow_roles(table.schema, customer, None, where, leave_out)
-    host = arrow_host_table(table, columns, None, customer, where)
-    return memory_table(host.values, weights, host.keys, columns, customer)
+    roles = arrow_roles(table.schema, table.num_rows, customer, None, where, leave_out)
+    host = arrow_host_table(table, roles.columns, None, roles.customer, where)
+    keys = host.keys if roles.counted is None else range_keys(roles.counted)
+    return memory_table(host.values, weights, keys, roles.columns, roles.name)
+
+
+@dataclass(frozen=True)
+class ArrowRoles:
+    """What the columns of an Arrow table or a Parquet file are.
+
+    Parameters
+    ----------
+    columns : tuple of str
+        Features: neither customer, weight nor an index that pandas wrote.
+    customer : str or None
+        Column of the customer keys.
+    counted : range or None
+        Customer keys that no column holds: a named pandas index that counts.
+    name : str or None
+        Of the customer keys, in a column or not.
+    """
+
+    columns: tuple[str, ...]
+    customer: str | None
+    counted: range | None
+    name: str | None
 
 
 def arrow_roles(
-    schema: Any, customer: str | None, weight: str | None, where: str, leave_out: Collection[str] = ()
-) -> tuple[str | None, tuple[str, ...]]:
-    """Customer column and feature columns of an Arrow schema.
+    schema: Any,
+    n_rows: int,
+    customer: str | None,
+    weight: str | None,
+    where: str,
+    leave_out: Collection[str] = (),
+) -> ArrowRoles:
+    """Roles of the columns of an Arrow schema.
 
     Parameters
     ----------
     schema : pyarrow.Schema
         Of a table or a Parquet file.
+    n_rows : int
+        Its rows.
     customer : str, optional
         Customer column. By default the one named by the schema's metadata (``gpuseg.customer``), else a named integer
         or text index that pandas wrote.
@@ -134,11 +164,6 @@ def arrow_roles(
         The table's name in messages.
     leave_out : collection of str
         Columns that are no features where they are there.
-
-    Returns
-    -------
-    tuple
-        Customer column or None; feature columns: neither customer, weight nor an index that pandas wrote.
 
     Raises
     ------
@@ -153,18 +178,40 @@ def arrow_roles(
         customer = marked.decode()
     if customer is None and len(index) == 1 and not index[0].startswith("__"):
         customer = index[0] if is_key_type(schema.field(index[0]).type) else None
-    for role, name in (("sample_weight", weight), ("customer", customer)):
-        if name is not None and name not in names:
-            msg = f"{where}: {role} column {name!r} is not there; columns are {', '.join(names)}"
+    name, counted = _range_index(schema, n_rows)
+    if name is not None and customer in {None, name} and name not in names:
+        customer = None
+    else:
+        name, counted = customer, None
+    for role, column in (("sample_weight", weight), ("customer", customer)):
+        if column is not None and column not in names:
+            msg = f"{where}: {role} column {column!r} is not there; columns are {', '.join(names)}"
             raise InputError(msg)
-    roles = {weight, customer, *index, *leave_out}
-    return customer, tuple(name for name in names if name not in roles)
+    others = {weight, customer, *index, *leave_out}
+    return ArrowRoles(tuple(n for n in names if n not in others), customer, counted, name)
+
+
+def range_keys(counted: range) -> npt.NDArray[np.int64]:
+    """Customer keys that count."""
+    return np.arange(counted.start, counted.stop, counted.step, dtype=np.int64)
 
 
 def _pandas_index(schema: Any) -> list[str]:
     """Columns that hold a pandas index; a range index holds none."""
     described = (schema.pandas_metadata or {}).get("index_columns", [])
     return [name for name in described if isinstance(name, str) and name in schema.names]
+
+
+def _range_index(schema: Any, n_rows: int) -> tuple[str | None, range | None]:
+    """Name and keys of a named pandas index that counts: no column holds it, the schema's metadata describe it.
+
+    After a slice the description no longer fits the rows, and there is no index.
+    """
+    described = (schema.pandas_metadata or {}).get("index_columns", [])
+    if len(described) != 1 or not isinstance(described[0], dict) or described[0].get("name") is None:
+        return None, None
+    keys = range(described[0]["start"], described[0]["stop"], described[0]["step"])
+    return (str(described[0]["name"]), keys) if len(keys) == n_rows else (None, None)
 
 
 def refuse_repeated(names: Iterable[Any], where: str) -> None:

@@ -200,6 +200,7 @@ def test_other_numbers_go_as_float64(values):
 KEYS = {
     "text": [f"household-{i * 37 % 83}" for i in range(83)],
     "integers": [int(i * 37 % 83) - 40 for i in range(83)],
+    "a range": range(1000, 1166, 2),
 }
 
 
