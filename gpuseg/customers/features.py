@@ -58,7 +58,7 @@ def features(
         log_basket_value    ln(1 + purchases / visits), in units of the currency
         log_recency         ln(1 + days from the last purchase to the day after ``as_of``)
         discount_share      discount / (purchases + discount)
-        coupon_share        coupon / (purchases + discount)
+        root_coupon_share   sqrt(coupon / (purchases + discount)): coupons are rare and the share is heavy-tailed
         own_label_share     purchases of own label / purchases
         share_X             purchases in category X / purchases
         category_diversity  Shannon entropy of the spend over categories / ln C, C = categories in the whole table

@@ -102,7 +102,7 @@ def feature_table(
         "log_basket_value": detmath.log1p(measures.share(purchases, visits) / unit),
         "log_recency": detmath.log1p((day + 1 - rhythm.last).astype(np.float64)),
     }
-    columns |= _shares(tx, state)
+    columns |= _even_shares(tx, state)
     columns |= {
         SHARE_PREFIX + name: measures.share(measures.category_spend(state, name), purchases) for name in shown
     }
@@ -176,6 +176,17 @@ def _shares(tx: Transactions, state: CustomerState) -> dict[str, npt.NDArray[np.
         f"{role}_share": measures.share(state.total(role), whole[role])
         for role in _SHARE_ROLES
         if getattr(tx.roles, role) is not None
+    }
+
+
+def _even_shares(tx: Transactions, state: CustomerState) -> dict[str, npt.NDArray[np.float64]]:
+    """Shares as features: coupons are rare, so that a few customers would outweigh all others without the root."""
+    found = _shares(tx, state)
+    return {
+        ("root_coupon_share" if name == "coupon_share" else name): (
+            np.sqrt(values) if name == "coupon_share" else values
+        )
+        for name, values in found.items()
     }
 
 

@@ -96,7 +96,7 @@ def test_features_against_plain_python(lines, roles, as_of):
         "log_basket_value",
         "log_recency",
         "discount_share",
-        "coupon_share",
+        "root_coupon_share",
         "own_label_share",
         *(f"share_{name}" for name in facts["categories"]),
         "category_diversity",
@@ -108,8 +108,9 @@ def test_features_against_plain_python(lines, roles, as_of):
             math.log1p(known["purchases"] / known["visits"] / 100), rel=1e-15
         )
         assert row["log_recency"] == pytest.approx(math.log1p(known["recency"]), rel=1e-15)
-        for name in ("discount_share", "coupon_share", "own_label_share"):
+        for name in ("discount_share", "own_label_share"):
             assert row[name] == exact(known[name])  # one division of integers: rounded once
+        assert row["root_coupon_share"] == math.sqrt(exact(known["coupon_share"]))
         for name in NAMES:
             assert row[f"share_{name}"] == exact(known["shares"][name])
         assert row["category_diversity"] == pytest.approx(known["entropy"], abs=1e-12)

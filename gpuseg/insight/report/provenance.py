@@ -39,7 +39,7 @@ _FEATURES = {
     "log_basket_value": "mean value of a basket, as ln(1 + x)",
     "log_recency": "days since the last purchase, as ln(1 + x)",
     "discount_share": "share saved by discounts",
-    "coupon_share": "share paid by coupons",
+    "root_coupon_share": "share paid by coupons, as its square root",
     "own_label_share": "own-label share of the spend",
     "category_diversity": "variety of {categories} (entropy, 0 to 1)",
     "regularity": "regularity of the days between visits (minus the burstiness of Goh and Barabási)",
