@@ -1,0 +1,234 @@
+"""The job file (jobs; for the commands of the command line): what a run reads, may use, decides and writes.
+
+A job file is YAML of one shape, :class:`JobFile`; :func:`read_job` reads it and lists every problem at once. Its JSON
+Schema ships with the package (``gpuseg/data/job.schema.json``) and so does one complete example.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+
+from gpuseg.customers import local_time
+from gpuseg.customers.transactions import Transactions, read_transactions
+from gpuseg.errors import SchemaError
+from gpuseg.jobs.job_problems import problem_sentences, refuse
+from gpuseg.jobs.job_sections import (
+    Cohorts,
+    Consent,
+    Features,
+    Job,
+    Output,
+    PathOrSource,
+    Roles,
+    Section,
+    SegmentationType,
+    Segments,
+    Sensitive,
+    Use,
+    UseCase,
+    Words,
+)
+from gpuseg.jobs.job_yaml import read_yaml
+
+_REQUIRED_ROLES = ("customer", "time", "amount")
+
+
+class JobFile(Section):
+    """A job: which records, who may be profiled on what, which decision, which choices.
+
+    Frozen. Made by :func:`read_job`; paths in it are relative to the folder of the file (:meth:`locate`).
+    """
+
+    version: Literal[1] = Field(description="The version of this format: 1.")
+    job: Job = Field(description="What the job is called.")
+    source: PathOrSource = Field(description="Where the records are: a path, or a section.")
+    roles: Roles = Field(description="Which column plays which role; customer, time and amount are needed.")
+    time_zone: str | None = Field(
+        None, description="The calendar in which days are counted; needed where times carry no zone."
+    )
+    naive: Literal["utc", "local"] = Field(
+        "utc", description="What times without a zone show: UTC, or the wall clock of time_zone (local)."
+    )
+    minor_units: Annotated[int, Field(ge=0, le=6)] = Field(2, description="Decimals of the currency.")
+    bad_rows: Literal["error", "reject"] = Field(
+        "error", description="Rows that cannot be used stop the run, or are left out and counted."
+    )
+    columns: dict[str, Use] = Field(
+        default_factory=dict, description="What a column may do, where it is not the usual."
+    )
+    sensitive: Sensitive = Field(
+        default_factory=Sensitive, description="Sensitive spend that may be used all the same."
+    )
+    consent: Consent = Field(
+        description="{column: ..., purpose: ...}, or {not_recorded: the reason why there is none}."
+    )
+    segmentation_type: SegmentationType = Field(
+        "behavioural",
+        description="Which kind of columns may build segments: records of purchases are behavioural.",
+    )
+    use_case: UseCase | None = Field(
+        None, description="The decision; without it the segmentation is generic."
+    )
+    features: Features = Field(default_factory=Features, description="What segments are built from.")
+    segments: Segments = Field(default_factory=Segments, description="How many, and the draw.")
+    cohorts: Cohorts = Field(default_factory=Cohorts, description="Cohorts by the first purchase.")
+    outliers: Literal["flag", "winsorise", "drop"] = Field(
+        "flag", description="What becomes of extreme customers."
+    )
+    min_cell: Annotated[int, Field(ge=1)] = Field(10, description="Smaller groups are not shown.")
+    words: Words = Field(default_factory=Words, description="What this business calls its things.")
+    output: Output = Field(default_factory=Output, description="Where results go.")
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Keep the folder that relative paths start from."""
+        self._folder = (context or {}).get("folder", Path())
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str | None) -> str | None:
+        return None if name is None else local_time.check_zone(name)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = self._column_problems()
+        if self.naive == "local" and self.time_zone is None:
+            problems.append("naive: local needs a time_zone, the one whose wall clock the times show")
+        until = self.use_case.features_until if self.use_case else None
+        if until is not None and self.features.as_of not in {None, until}:
+            problems.append(
+                f"features.as_of is {self.features.as_of} and use_case.features_until is {until}; leave as_of out"
+            )
+        refuse(problems)
+        return self
+
+    def _column_problems(self) -> list[str]:
+        roles = self.roles.declared()
+        problems = []
+        played = list(roles.values()) + ([self.consent.column] if self.consent.column else [])
+        for column, uses in Counter(played).items():
+            if uses > 1:
+                problems.append(
+                    f"the column {column!r} plays several roles; one column may play one role only"
+                )
+        for role in _REQUIRED_ROLES:
+            use = self.columns.get(roles[role], "build")
+            if use != "build":
+                problems.append(
+                    f"columns: {roles[role]!r} is the {role}, without which there is no segment; not {use}"
+                )
+        builders = [column for column in self.attributes() if self.columns[column] == "build"]
+        if self.segmentation_type == "behavioural" and builders:
+            problems.append(
+                f"segmentation_type is behavioural, and columns lets {', '.join(map(repr, builders))} build, which is "
+                "no role: it describes customers; let it describe, or make the type mixed"
+            )
+        if self.segmentation_type not in {"behavioural", "mixed"} and not builders:
+            problems.append(
+                f"segmentation_type is {self.segmentation_type}, and only roles build, which are behavioural; name the "
+                "columns that build, or make the type behavioural"
+            )
+        return problems
+
+    @property
+    def as_of(self) -> dt.date | None:
+        """Last day that counts in features; None: the last day with a record."""
+        until = self.use_case.features_until if self.use_case else None
+        return until or self.features.as_of
+
+    def locate(self, path: str) -> str:
+        """A path of the job file from where it is; URLs and absolute paths stay."""
+        if "://" in path or Path(path).is_absolute():
+            return path
+        return str(self._folder / path)
+
+    def used_roles(self) -> dict[str, str]:
+        """Role to column, without the columns that are protected or ignored: those are never read."""
+        return {
+            role: column for role, column in self.roles.declared().items() if self.use_of(column) in _READ
+        }
+
+    def use_of(self, column: str) -> Use:
+        """What a column may do: as declared; else a role builds, and any other column is ignored."""
+        usual: Use = "build" if column in self.roles.declared().values() else "ignore"
+        return self.columns.get(column, usual)
+
+    def attributes(self) -> tuple[str, ...]:
+        """Declared columns that play no role."""
+        played = {*self.roles.declared().values(), self.consent.column}
+        return tuple(column for column in self.columns if column not in played)
+
+    def read_records(self, head: int | None = None) -> Transactions:
+        """The records as this job declares them; those without consent are left out, and counted.
+
+        Parameters
+        ----------
+        head : int, optional
+            Only about so many of the first records of each file.
+
+        Raises
+        ------
+        SchemaError
+            Columns or values do not fit; times carry no zone, and the job states none.
+        SourceError
+            A file is missing, cut off or empty.
+        """
+        options: dict[str, Any] = {**self.used_roles(), "consent": self.consent.column}
+        return read_transactions(
+            self.locate(self.source.path),
+            **options,
+            time_zone=self.time_zone,
+            naive="error" if self.time_zone is None else self.naive,
+            minor_units=self.minor_units,
+            on_bad_rows=self.bad_rows,
+            csv=self.source.dialect(),
+            head=head,
+        )
+
+
+_READ = ("build", "describe")
+
+
+def read_job(path: str | Path) -> JobFile:
+    """Read a job file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The YAML file.
+
+    Returns
+    -------
+    JobFile
+        The job; no data has been read.
+
+    Raises
+    ------
+    SourceError
+        There is no such file.
+    SchemaError
+        It is no job file; every problem is listed, with its line and the remedy.
+    """
+    file = Path(path)
+    written = read_yaml(file)
+    try:
+        return JobFile.model_validate(written.values, context={"folder": file.parent})
+    except ValidationError as error:
+        raise SchemaError(str(path), problem_sentences(error, written, JobFile)) from error
+
+
+def job_schema() -> str:
+    """The JSON Schema of a job file, for editors."""
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "gpuseg job file",
+        **{key: value for key, value in JobFile.model_json_schema().items() if key != "title"},
+    }
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
