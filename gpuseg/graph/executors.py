@@ -220,4 +220,9 @@ def current_client() -> Any | None:
 
 
 def _each(each: Sequence[Any] | None, count: int) -> list[tuple[Any, ...]]:
-    return [()] * count if each is None else [(own,) for own in each]
+    """Each partition's own arguments."""
+    own = [()] * count if each is None else [(argument,) for argument in each]
+    if len(own) != count:
+        msg = f"{len(own)} arguments for {count} partitions"
+        raise ValueError(msg)
+    return own

@@ -1,0 +1,271 @@
+"""Executors: results in the order of the partitions, trees of merges, where tasks run, errors and clean-up."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from functools import partial
+
+import dask.array as da
+import numpy as np
+import pytest
+from dask.delayed import delayed
+
+from gpuseg.core.seeding import Sample
+from gpuseg.core.weights import Weights
+from gpuseg.errors import InputError
+from gpuseg.graph import executors
+from gpuseg.graph.dask_tables import dask_table
+from gpuseg.graph.executors import (
+    ClientExecutor,
+    LocalExecutor,
+    current_client,
+    executor_for,
+    merge_all,
+)
+from gpuseg.graph.memo import MEMO
+from gpuseg.graph.partitions import HostTable, MemoryPartition
+from gpuseg.graph.tables import Table, memory_table
+from tests.graph import workers
+
+X = np.arange(34, dtype=np.float32).reshape(17, 2)
+SIZES = (1, 0, 3, 2, 0, 1, 4, 1, 1, 1, 2, 1)  # more partitions than a node of the tree takes
+
+
+def table():
+    return dask_table(da.from_array(X, chunks=(SIZES, 2)), None, None)
+
+
+def first_column(partition, *extra):
+    return (*extra, *partition.load().values[:, 0].tolist())
+
+
+def pid_of(partition):
+    return os.getpid()
+
+
+def refuse_third(partition):
+    if partition.load().values.tobytes() == X[1:4].tobytes():
+        msg = "the third partition"
+        raise InputError(msg)
+    return 0
+
+
+def remember(partition):
+    with MEMO.entry(partition.token, 1 << 60) as entry:
+        entry.block = np.zeros((1, 10), np.float32)
+
+
+def memo_of_worker():
+    return list(MEMO._entries)
+
+
+@pytest.fixture
+def client():
+    with workers.client(1) as found:
+        yield found
+
+
+@pytest.fixture(params=["local", "client"])
+def executor(request):
+    if request.param == "local":
+        made = LocalExecutor(table())
+        yield made
+        made.close()
+    else:
+        with workers.client(1) as client:
+            made = ClientExecutor(table(), client)
+            yield made
+            made.close()
+
+
+def test_results_come_in_the_order_of_the_partitions(executor):
+    borders = np.cumsum([0, *SIZES])
+    expected = [tuple(X[a:b, 0].tolist()) for a, b in itertools.pairwise(borders)]
+    assert executor.map(first_column) == expected
+    own = [f"part {i}" for i in range(len(SIZES))]
+    assert executor.map(first_column, "all", each=own) == [
+        (name, "all", *rows) for name, rows in zip(own, expected, strict=True)
+    ]
+    # Strings joined in order: a tree that swapped its branches would show.
+    assert executor.reduce(first_column, tuple.__add__) == tuple(X[:, 0].tolist())
+    assert executor.reduce(first_column, tuple.__add__, each=own)[0] == "part 0"
+    assert executor.where == [f"partition {i}" for i in range(len(SIZES))]
+
+
+def test_each_must_fit_the_partitions(executor):
+    with pytest.raises(ValueError, match="2 arguments for 12 partitions"):
+        executor.map(first_column, each=[1, 2])
+
+
+def test_errors_come_as_they_are(executor):
+    with pytest.raises(InputError, match="the third partition"):
+        executor.map(refuse_third)
+    with pytest.raises(InputError, match="the third partition"):
+        executor.reduce(refuse_third, int.__add__)
+    assert len(executor.map(first_column)) == len(SIZES)  # and nothing is broken
+
+
+def test_merging_sizes():
+    assert merge_all(tuple.__add__, (1,)) == (1,)
+    assert merge_all(tuple.__add__, (1,), (2,), (3,)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 64, 65, 130])
+def test_trees_of_any_size(client, count):
+    rows = da.from_array(np.arange(count, dtype=np.float32)[:, None], chunks=(1, 1))
+    executor = ClientExecutor(dask_table(rows, None, None), client)
+    assert executor.reduce(first_column, tuple.__add__) == tuple(range(count))
+    executor.close()
+
+
+def test_local_tasks_run_here_and_client_tasks_there(client):
+    here = os.getpid()
+    assert set(LocalExecutor(table()).map(pid_of)) == {here}
+    executor = executor_for(table())
+    assert isinstance(executor, ClientExecutor)
+    assert executor.placement == "workers of the Dask client"
+    assert set(executor.map(pid_of)) == set(client.run(os.getpid).values()) != {here}
+    executor.close()
+
+
+def test_closing_forgets_and_lets_go(client):
+    executor = executor_for(table())
+    executor.map(remember)
+    assert len(client.run(memo_of_worker).popitem()[1]) == len(SIZES)
+    executor.close()
+    assert client.run(memo_of_worker).popitem()[1] == []
+    assert not any("gpuseg" in str(key) for key in client.futures)
+    local = LocalExecutor(table())
+    local.map(remember)
+    assert MEMO.n_bytes() > 0
+    local.close()
+    assert not MEMO._entries
+
+
+def test_results_are_let_go_after_each_pass(client):
+    executor = executor_for(table())
+    executor.map(first_column)
+    executor.reduce(first_column, tuple.__add__)
+    client.run(os.getpid)  # what was let go before this has been let go
+    assert not any(str(key).startswith("gpuseg") for key in client.futures)
+    executor.close()
+
+
+def test_closing_never_hides_an_error(client, monkeypatch):
+    def broken(*args, **options):
+        msg = "the cluster is gone"
+        raise RuntimeError(msg)
+
+    executor = executor_for(table())
+    monkeypatch.setattr(client, "run", broken)
+    executor.close()
+
+
+def test_a_failure_is_tried_again(client, tmp_path):
+    """A task that fails twice and then works costs time and nothing else."""
+    executor = executor_for(table())
+    found = executor.reduce(partial_named(fail_twice, str(tmp_path)), int.__add__)
+    assert found == len(SIZES)
+    executor.close()
+
+
+def partial_named(function, *arguments):
+    made = partial(function, *arguments)
+    made.__name__ = function.__name__
+    return made
+
+
+def fail_twice(folder, partition):
+    marks = [f"{folder}/{partition.token}-{number}" for number in range(2)]
+    for mark in marks:
+        if not os.path.exists(mark):  # noqa: PTH110 (runs on a worker)
+            open(mark, "x").close()  # noqa: PTH123
+            msg = "flaky"
+            raise OSError(msg)
+    return 1
+
+
+# Where ---------------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_client_tasks_stay_here():
+    assert current_client() is None
+    assert isinstance(executor_for(table()), LocalExecutor)
+
+
+def test_distributed_is_not_imported_to_look_for_a_client(monkeypatch):
+    monkeypatch.delitem(sys.modules, "distributed")
+    assert current_client() is None
+    assert "distributed" not in sys.modules
+
+
+def test_a_client_is_found_and_forgotten():
+    with workers.client(1) as client:
+        assert current_client() is client
+        assert isinstance(executor_for(table()), ClientExecutor)
+        assert isinstance(executor_for(memory_table(X, None, None, None)), LocalExecutor)
+    assert current_client() is None
+
+
+def test_inside_a_task_there_is_no_client(client):
+    assert client.submit(client_is_none, pure=False).result(timeout=60)
+
+
+def client_is_none():
+    import distributed
+
+    distributed.get_client()  # there is one, but to wait for it here could wait for ever
+    return executors.current_client() is None
+
+
+def test_an_asynchronous_client_is_left_alone(client):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(client), "asynchronous", property(lambda self: True))
+        assert current_client() is None
+    assert current_client() is client
+
+
+def test_a_persisted_collection(client):
+    rows = da.from_array(X, chunks=(SIZES, 2)).persist()
+    executor = executor_for(dask_table(rows, None, None))
+    assert executor.reduce(first_column, tuple.__add__) == tuple(X[:, 0].tolist())
+    executor.close()
+
+
+def test_partitions_of_a_collection_are_computed_once(client, tmp_path):
+    parts = [da.from_delayed(delayed(note)(str(tmp_path), i), (2, 2), np.float32) for i in range(3)]
+    executor = executor_for(dask_table(da.concatenate(parts), None, None))
+    for _ in range(3):
+        executor.map(first_column)
+    executor.close()
+    assert sorted((tmp_path / "notes").read_text().split()) == ["0", "1", "2"]
+
+
+def note(folder, number):
+    with open(f"{folder}/notes", "a") as file:  # noqa: PTH123 (runs on a worker)
+        file.write(f"{number}\n")
+    return np.full((2, 2), number, np.float32)
+
+
+def test_merges_are_associative_over_any_partitioning():
+    """A tree of samples equals one sample of all rows."""
+    rng = np.random.default_rng(0)
+    block = rng.normal(size=(2, 300)).astype(np.float32)
+    whole = Sample.of(20, 7, np.arange(300, dtype=np.uint64), block, Weights.ones()).finish()
+    for cuts in ([], [1], [0, 0, 150], [10, 20, 30, 250, 299]):
+        borders = [0, *cuts, 300]
+        parts = [
+            MemoryPartition(f"{i}", HostTable(block[:, a:b].T))
+            for i, (a, b) in enumerate(itertools.pairwise(borders))
+        ]
+        executor = LocalExecutor(Table(parts, 2, None, "memory", single=True))
+        found = executor.reduce(sample_of, Sample.merge, each=borders[:-1]).finish()
+        assert found.identity.tolist() == whole.identity.tolist()
+        assert found.rows.tobytes() == whole.rows.tobytes()
+
+
+def sample_of(partition, first_row):
+    rows = partition.load()
+    return Sample.of(20, 7, rows.identity(first_row), np.ascontiguousarray(rows.values.T), Weights.ones())
