@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -24,6 +25,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.errors import OutputError
+
+logger = logging.getLogger("gpuseg.jobs")
+
+LATEST = "LATEST"
+"""File in ``runs/<job>/`` with the name of the newest run's folder."""
 
 _REMEDIES = {
     errno.EACCES: "choose a folder that you may write to (--out)",
@@ -58,7 +64,7 @@ class RunFolder:
     ----------
     out : Path or None
         The folder to make. It must not exist. None: ``runs/<job>-<UTC time>`` under the working directory, with a
-        number behind the time if that name is taken.
+        number behind the time if that name is taken; ``runs/<job>/LATEST`` holds its name afterwards.
     job : str
         Name of the job.
     started : datetime
@@ -84,6 +90,7 @@ class RunFolder:
 
     def __init__(self, out: Path | None, job: str, started: datetime) -> None:
         self._may_number = out is None
+        self._job = job
         named = Path("runs") / f"{job}-{started:%Y%m%dT%H%M%SZ}" if out is None else out
         self.path = Path(os.path.abspath(named))  # noqa: PTH100 (resolve() would follow links of the user)
         self._hidden = self.path.parent / f".{self.path.name}.{secrets.token_hex(4)}.partial"
@@ -125,8 +132,13 @@ class RunFolder:
 
     def write_text(self, name: str, text: str, *, holds_customer_ids: bool = False) -> None:
         """Write a text as UTF-8."""
+        self.write_bytes(name, text.encode(), holds_customer_ids=holds_customer_ids)
+
+    def write_bytes(self, name: str, content: bytes, *, holds_customer_ids: bool = False) -> None:
+        """Write a file as it is; ``name`` may lie in a folder of its own, such as "model/model.json"."""
         with _plain_errors(self.path / name):
-            (self._hidden / name).write_bytes(text.encode())
+            (self._hidden / name).parent.mkdir(exist_ok=True)
+            (self._hidden / name).write_bytes(content)
         self._close(name, holds_customer_ids=holds_customer_ids)
 
     def _close(self, name: str, *, holds_customer_ids: bool) -> None:
@@ -150,6 +162,8 @@ class RunFolder:
 
     def _publish(self) -> None:
         """Rename the folder; the system refuses a name that holds anything, so no two runs can meet in one folder."""
+        for folder in {(self._hidden / file.name).parent for file in self._files}:
+            _sync_folder(folder)
         _sync_folder(self._hidden)
         wanted = self.path
         for number in count(2):
@@ -165,6 +179,21 @@ class RunFolder:
                 break
         _sync_folder(self.path.parent)
         self._made_parents.clear()
+        if self._may_number:
+            self._point_here()
+
+    def _point_here(self) -> None:
+        """Say in ``runs/<job>/LATEST`` that this is the newest run; the run is whole even if that cannot be said."""
+        pointer = self.path.parent / self._job / LATEST
+        hidden = pointer.with_name(f".{LATEST}.{secrets.token_hex(4)}.partial")
+        try:
+            pointer.parent.mkdir(exist_ok=True)
+            hidden.write_text(f"{self.path.name}\n", encoding="utf-8")
+            hidden.replace(pointer)
+        except OSError as error:
+            logger.warning("%s still names an older run: %s", pointer, (error.strerror or str(error)).lower())
+            with suppress(OSError):
+                hidden.unlink()
 
     def _remove(self) -> None:
         shutil.rmtree(self._hidden, ignore_errors=True)

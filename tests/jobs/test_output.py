@@ -102,7 +102,36 @@ def test_runs_of_one_second_do_not_meet(tmp_path, monkeypatch):
     assert names == {first, f"{first}-2", f"{first}-3", f"{first}-4"}
     assert {path.parent for path, _ in found} == {tmp_path / "runs"}
     assert all((path / "r.txt").read_text() == text for path, text in found)
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == names
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == names | {"demo"}
+    assert entries(tmp_path / "runs" / "demo") == ["LATEST"]
+    assert (tmp_path / "runs" / "demo" / "LATEST").read_text().removesuffix("\n") in names
+
+
+def test_the_pointer_names_the_newest_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for second in (8, 9):
+        with RunFolder(None, "demo", STARTED.replace(second=second)) as folder:
+            folder.write_text("r.txt", "r")
+        assert (tmp_path / "runs" / "demo" / "LATEST").read_text() == f"{folder.path.name}\n"
+
+
+def test_a_pointer_that_cannot_be_written_leaves_the_run_whole(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "demo").write_text("in the way")
+    with RunFolder(None, "demo", STARTED) as folder:
+        folder.write_text("r.txt", "r")
+    assert (folder.path / "r.txt").read_text() == "r"
+    assert "LATEST still names an older run" in caplog.text
+    assert entries(tmp_path / "runs") == ["demo", folder.path.name, f"{folder.path.name}/r.txt"]
+
+
+def test_files_may_lie_in_a_folder(tmp_path):
+    with RunFolder(tmp_path / "new", "demo", STARTED) as folder:
+        folder.write_bytes("model/a.bin", b"1")
+        folder.write_bytes("model/b.bin", b"2")
+    assert entries(tmp_path / "new") == ["model", "model/a.bin", "model/b.bin"]
+    assert [file.name for file in folder.files] == ["model/a.bin", "model/b.bin"]
 
 
 def test_a_path_below_a_file_is_refused_with_the_remedy(tmp_path):
