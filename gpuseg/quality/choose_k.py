@@ -1,14 +1,16 @@
 """The choice of k (quality): a fit and its evidence for every k asked for, and the rule that picks one.
 
-The number of segments is a judgement, so all the evidence stays in the result. The rule here: the highest
-silhouette, ties to the lowest k.
+The number of segments is a judgement, so all the evidence stays in the result. With limits or an outcome the rule is
+that of :mod:`gpuseg.quality.k_rule`; without any, "the lowest k" would always be the first, and the highest silhouette
+decides.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,37 +19,24 @@ import numpy.typing as npt
 from gpuseg.cluster.kmeans import KMeans
 from gpuseg.core import detmath
 from gpuseg.errors import InputError
+from gpuseg.quality.k_rule import (
+    NO_STRUCTURE,
+    KEvidence,
+    Limits,
+    Picked,
+    default_stability,
+    elbow,
+    pick,
+    read_truths,
+    separation,
+    separation_error,
+)
 from gpuseg.quality.silhouette import METRICS, silhouette_score
+from gpuseg.quality.stability import stability as stability_of
 
 _LN2 = 0.6931471805599453
 
-
-@dataclass(frozen=True)
-class KEvidence:
-    """What was found for one k.
-
-    Parameters
-    ----------
-    k : int
-        Clusters.
-    inertia : float
-        Of the fit.
-    silhouette : float
-        Mean silhouette in the metric of the choice.
-    largest_share : float
-        Share of rows in the largest cluster: a silhouette is never read without it.
-    effective_segments : float
-        exp(entropy) of the shares: how many equal segments would be as varied.
-    n_iter : int
-        Full passes of the fit.
-    """
-
-    k: int
-    inertia: float
-    silhouette: float
-    largest_share: float
-    effective_segments: float
-    n_iter: int
+Labels = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -59,13 +48,19 @@ class KChoice:
     k : int
         The choice.
     reason : str
-        One sentence.
+        A sentence or two.
     metric : str
         Of the silhouettes.
     evidence : tuple of KEvidence
         By k, ascending.
     models : dict of int to KMeans
         The fitted estimator of each k.
+    rule : str
+        "silhouette", or "limits" (with an outcome too).
+    met : bool
+        Whether the limits are met; True where there are none.
+    elbow : int or None
+        By kneedle over the inertias; None where there is no elbow.
     """
 
     k: int
@@ -73,11 +68,25 @@ class KChoice:
     metric: str
     evidence: tuple[KEvidence, ...]
     models: dict[int, KMeans]
+    rule: str = "silhouette"
+    met: bool = True
+    elbow: int | None = None
 
     @property
     def model(self) -> KMeans:
         """The fitted estimator of the chosen k."""
         return self.models[self.k]
+
+    @property
+    def structure(self) -> bool | None:
+        """Whether the Euclidean silhouette speaks for natural groups; None for the squared form, which has no bands."""
+        best = next(found for found in self.evidence if found.k == self.k)
+        return best.silhouette > NO_STRUCTURE if self.metric == "euclidean" else None
+
+    @property
+    def practical(self) -> bool:
+        """Whether this is a practical cut: the limits are not met, or there are no natural groups."""
+        return not self.met or self.structure is False
 
 
 def choose_k(
@@ -86,10 +95,15 @@ def choose_k(
     *,
     metric: str = "euclidean",
     random_state: int = 0,
+    min_size: int | None = None,
+    max_share: float | None = None,
+    stability: int | None = None,
+    min_stability: float | None = None,
+    outcome: Any = None,
     engine: str = "auto",
     n_jobs: int | None = None,
 ) -> KChoice:
-    """Fit KMeans for every k and choose the one with the highest silhouette.
+    """Fit KMeans for every k and choose one.
 
     Parameters
     ----------
@@ -100,7 +114,18 @@ def choose_k(
     metric : {"euclidean", "sqeuclidean"}, default="euclidean"
         Of the silhouette. "sqeuclidean" costs one pass a k, "euclidean" all pairs.
     random_state : int, default=0
-        Seed of every fit.
+        Seed of every fit, and of the resampling.
+    min_size : int, optional
+        Rows that the smallest segment needs.
+    max_share : float, optional
+        Share of rows that the largest segment may have, above 0 and up to 1.
+    stability : int, optional
+        Look at stability over so many bootstrap replicates (20 are usual). Costs that many fits a k.
+    min_stability : float, optional
+        Mean Jaccard that every segment needs; default 0.6, below which a segment is doubtful. Needs ``stability``.
+    outcome : array_like, shape (n,), optional
+        A truth of each row in a later window (true and false, or 1 and 0), NaN where there is none, such as for
+        customers whom nobody contacted.
     engine : {"auto", "cpu", "cuda"}, default="auto"
         Who computes.
     n_jobs : int or None, default=None
@@ -114,11 +139,20 @@ def choose_k(
     Raises
     ------
     InputError
-        If no k is given, one is below 2, or the data cannot be used.
+        If no k is given, one is below 2, a limit is out of range, the outcome separates nothing, or the data cannot be
+        used.
+
+    Notes
+    -----
+    With any limit or an outcome: the lowest k that meets minimum size, largest share and stability; with an outcome,
+    the lowest of those whose separation (epsilon squared) is within one standard error of the best. If none meets them,
+    stability gives way first, then the share, then the size: it is a practical cut, ``met`` is False and the reason
+    says so. With neither, the highest silhouette; ties go to the lowest k. The rows always are cut: where there are no
+    natural groups the reason says that as well.
 
     References
     ----------
-    Rousseeuw 1987.
+    Rousseeuw 1987 (silhouette); Kaufman & Rousseeuw 1990 (its bands); Hennig 2007 (stability).
 
     Examples
     --------
@@ -127,6 +161,8 @@ def choose_k(
     >>> X = np.repeat([[0.0, 0.0], [0.0, 9.0], [9.0, 0.0]], 20, axis=0) + np.arange(120).reshape(60, 2) % 7 / 9
     >>> choose_k(X, range(2, 6)).k
     3
+    >>> choose_k(X, range(2, 6), max_share=0.5).reason
+    'k = 3 is the lowest of 2 to 5 that meets the limits (at most 50 % in one).'
     """
     wanted = sorted({int(k) for k in clusters})
     if not wanted or wanted[0] < 2:
@@ -135,21 +171,62 @@ def choose_k(
     if metric not in METRICS:
         msg = f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}"
         raise InputError(msg)
+    if min_stability is not None and stability is None:
+        msg = f"min_stability={min_stability} needs stability=, the number of bootstrap replicates; 20 are usual"
+        raise InputError(msg)
+    limits = Limits(min_size, max_share, None if stability is None else default_stability(min_stability))
+    limits.require_sound()
     models: dict[int, KMeans] = {}
+    labels: dict[int, Labels] = {}
     evidence = []
+    truths = None
     for k in wanted:
         model = KMeans(k, random_state=random_state, engine=engine, n_jobs=n_jobs).fit(X)
-        labels = np.asarray(model.labels_.compute() if hasattr(model.labels_, "compute") else model.labels_)
-        score = silhouette_score(X, labels, metric=metric, engine=engine, n_jobs=n_jobs)
-        models[k] = model
-        evidence.append(_evidence(k, model, labels, score))
-    best = max(evidence, key=lambda found: (found.silhouette, -found.k))
-    return KChoice(best.k, _reason(best, evidence, metric), metric, tuple(evidence), models)
+        given = np.asarray(model.labels_.compute() if hasattr(model.labels_, "compute") else model.labels_)
+        if outcome is not None and truths is None:
+            truths = read_truths(outcome, given.size)
+        score = silhouette_score(X, given, metric=metric, engine=engine, n_jobs=n_jobs)
+        models[k], labels[k] = model, given
+        found = _evidence(k, model, given, score)
+        if stability is not None:
+            found = replace(found, stability=stability_of(X, model, stability, model.seed_))
+        if truths is not None:
+            happened, known = truths
+            found = replace(found, separation=separation(given[known], happened[known]))
+        evidence.append(replace(found, fails=limits.fails(found)))
+    picked, rule = _by_silhouette(evidence, metric), "silhouette"
+    if limits.any or truths is not None:
+        errors = None if truths is None else functools.partial(_separation_error, labels, *truths)
+        picked, rule = pick(evidence, limits, errors), "limits"
+    knee = elbow(wanted, [found.inertia for found in evidence])
+    choice = KChoice(
+        picked.k, picked.reason, metric, tuple(evidence), models, rule=rule, met=picked.met, elbow=knee
+    )
+    if choice.structure is False:
+        choice = replace(choice, reason=f"{choice.reason} {_continuum(choice)}")
+    return choice
 
 
-def _evidence(k: int, model: KMeans, labels: npt.NDArray[np.int32], score: float) -> KEvidence:
+def _separation_error(
+    labels: dict[int, Labels], happened: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_], a: int, b: int
+) -> float:
+    return separation_error(labels[a][known], labels[b][known], happened[known])
+
+
+def _continuum(choice: KChoice) -> str:
+    score = next(found.silhouette for found in choice.evidence if found.k == choice.k)
+    return (
+        f"The silhouette ({score:.3f}, not above {NO_STRUCTURE}) shows no natural groups: "
+        "a practical cut of a continuum."
+    )
+
+
+def _evidence(k: int, model: KMeans, labels: Labels, score: float) -> KEvidence:
     shares = np.bincount(labels, minlength=k) / labels.size
-    return KEvidence(k, model.inertia_, score, float(shares.max()), effective_number(shares), model.n_iter_)
+    smallest = int(np.bincount(labels, minlength=k).min())
+    return KEvidence(
+        k, model.inertia_, score, float(shares.max()), effective_number(shares), model.n_iter_, smallest
+    )
 
 
 def effective_number(shares: npt.NDArray[np.float64]) -> float:
@@ -157,6 +234,11 @@ def effective_number(shares: npt.NDArray[np.float64]) -> float:
     positive = shares[shares > 0]
     entropy = -math.fsum((positive * detmath.log(positive)).tolist())
     return float(detmath.exp2(np.array([entropy / _LN2]))[0])
+
+
+def _by_silhouette(evidence: list[KEvidence], metric: str) -> Picked:
+    best = max(evidence, key=lambda found: (found.silhouette, -found.k))
+    return Picked(best.k, _reason(best, evidence, metric), met=True)
 
 
 def _reason(best: KEvidence, evidence: list[KEvidence], metric: str) -> str:
