@@ -155,8 +155,23 @@ def test_forgetting_and_evicting_while_a_task_runs():
     assert not store._entries
 
 
+def test_counting_does_not_trip_over_a_task_that_adds_a_state():
+    """Another thread may do so at any moment; here it does at the worst."""
+    entry = Entry()
+
+    class Meddling:
+        @property
+        def labels(self):
+            entry.states[len(entry.states)] = AssignState.fresh(10, 3)
+            return np.zeros(4, np.uint8)
+
+    entry.states[0] = Meddling()
+    assert entry.n_bytes() == 4
+    assert len(entry.states) == 2
+
+
 def test_threads_that_fill_while_others_count():
-    """Counting must not trip over a task that adds states to its entry."""
+    """Many tasks at once leave a memo within its bound."""
     store, stop, errors = Memo(), threading.Event(), []
 
     def work(token):
