@@ -36,10 +36,11 @@ class Recipe:
         Role to column name.
     time_zone : str
         The calendar in which days are counted.
-    naive : str
-        What times without a zone mean, "utc" or "local".
     minor_units : int
         Decimals of the currency.
+    reading : mapping of str to object
+        Other options of :func:`gpuseg.read_transactions`, such as ``naive``, ``on_bad_rows`` or ``csv`` (a mapping):
+        files to be assigned are read the same way. JSON values only.
     as_of : str or None
         The last local day that counts, as the job declared it; None: the last day with a record.
     trained_as_of : str
@@ -52,8 +53,8 @@ class Recipe:
 
     roles: Mapping[str, str]
     time_zone: str
-    naive: str
     minor_units: int
+    reading: Mapping[str, Any]
     as_of: str | None
     trained_as_of: str
     categories: tuple[str, ...]
@@ -91,7 +92,11 @@ class CustomerRows:
 
 
 def recipe_of(
-    tx: Transactions, state: Any, facts: Mapping[str, Any], as_of: str | None, naive: str = "utc"
+    tx: Transactions,
+    state: Any,
+    facts: Mapping[str, Any],
+    as_of: str | None,
+    reading: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of features that were made of these transactions.
 
@@ -105,14 +110,14 @@ def recipe_of(
         Of the table of features.
     as_of : str or None
         As the job declared it.
-    naive : {"utc", "local"}, default "utc"
-        As the records were read.
+    reading : mapping of str to object, optional
+        Options with which the records were read; JSON values only.
     """
     return Recipe(
         roles=tx.roles.declared(),
         time_zone=tx.time_zone,
-        naive=naive,
         minor_units=tx.minor_units,
+        reading=dict(reading or {}),
         as_of=as_of,
         trained_as_of=facts["as_of"],
         categories=tuple(facts["categories"]),
@@ -237,7 +242,7 @@ def _from_table(key: str, table: pa.Table, names: Sequence[str]) -> CustomerRows
             )
         columns.append(table[name].cast(pa.float64()).to_numpy())
     values = np.stack(columns, axis=1) if len(table) else np.empty((0, len(names)))
-    usable: npt.NDArray[np.bool_] = ~np.isnan(values).any(axis=1)
+    usable = np.asarray(~np.isnan(values).any(axis=1))
     return CustomerRows(key, _plain(table[key].combine_chunks()), values, usable, from_transactions=False)
 
 
