@@ -15,6 +15,7 @@ from rich.console import Console
 
 from gpuseg import __version__
 from gpuseg.cli_manners import Debug, Quiet, exit_codes
+from gpuseg.cli_runs import runs
 
 app = typer.Typer(
     name="gpuseg",
@@ -23,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(runs)
 
 
 def main() -> None:

@@ -1,0 +1,136 @@
+"""Segments for new customers (jobs; for ``gpuseg assign``): a kept model applied to a file of records or features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from gpuseg.customers.transactions import read_transactions
+from gpuseg.errors import InputError, SourceError
+from gpuseg.insight.model import MARGIN, NOVELTY, SegmentModel
+from gpuseg.insight.model_files import FOLDER, RECORD, load_model
+from gpuseg.jobs.formats import KINDS, table_bytes
+from gpuseg.jobs.one_file import refuse_existing, write_new_file
+from gpuseg.jobs.suppression import load_suppression
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What was assigned.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    source : str
+        "transactions" or "features".
+    sizes : dict of str to int
+        Customers by name of the segment.
+    novel, erased : int
+        Customers far from all that the model was made of; customers left out because they were erased.
+    """
+
+    path: Path
+    source: str
+    sizes: dict[str, int]
+    novel: int
+    erased: int
+
+    @property
+    def summary(self) -> str:
+        """What is in the file; a line each."""
+        total = sum(self.sizes.values())
+        lines = [
+            f"{self.path}: {total:,} customers assigned from {self.source}. The file holds customer ids."
+        ]
+        lines += [f"  {count:>9,}  {name}" for name, count in self.sizes.items()]
+        if self.novel:
+            lines.append(
+                f"{self.novel:,} are novel ({NOVELTY.removeprefix('novel: ')}): read them with care."
+            )
+        if self.erased:
+            lines.append(f"{self.erased:,} were erased from the run before and are left out.")
+        lines.append(f"{MARGIN[:1].upper()}{MARGIN[1:]}.")
+        return "\n".join(lines)
+
+
+def assign_file(model: Path, source: Path, out: Path, as_of: str | None = None) -> Assigned:
+    """Assign the customers of a file and write their segments into a new one.
+
+    Parameters
+    ----------
+    model : Path
+        Folder of a model, or of a run that has one.
+    source : Path
+        Transactions with the columns that the model was made from, or a Parquet file of features.
+    out : Path
+        The file to make; its ending says the format: .csv, .parquet or .json.
+    as_of : str ("YYYY-MM-DD"), optional
+        Last day of transactions that counts.
+
+    Returns
+    -------
+    Assigned
+
+    Raises
+    ------
+    InputError
+        The file does not fit the model, or a format is not known.
+    OutputError
+        ``out`` exists or cannot be written.
+    """
+    kind = out.suffix.removeprefix(".")
+    if kind not in KINDS:
+        raise InputError(f"{out}: the ending says the format; use {', '.join('.' + name for name in KINDS)}")
+    refuse_existing(out)
+    loaded = load_model(model)
+    built = _features(source, loaded)
+    if built is None:
+        table, told = loaded.assign(_transactions(source, loaded), as_of), "transactions"
+    else:
+        table, told = loaded.assign(built, as_of), "features"
+    kept, erased = _without_erased(table, model)
+    write_new_file(out, table_bytes(kept, kind))
+    novel = pc.sum(kept["is_novel"]).as_py() or 0
+    return Assigned(out, told, _sizes(kept, loaded), int(novel), erased)
+
+
+def _features(source: Path, model: SegmentModel) -> pa.Table | None:
+    """The table of a Parquet file that has every feature of the model; None for anything else."""
+    if not source.is_file() or source.suffix not in {".parquet", ".pq"}:
+        return None
+    try:
+        names = {*pq.read_schema(source).names}
+        return pq.read_table(source) if {*model.feature_names} <= names else None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceError(f"{source} cannot be read as Parquet ({error}); write it again") from error
+
+
+def _transactions(source: Path, model: SegmentModel) -> Any:
+    recipe = model.recipe
+    options: dict[str, Any] = {**recipe.roles, **recipe.reading}
+    return read_transactions(
+        str(source), time_zone=recipe.time_zone, minor_units=recipe.minor_units, **options
+    )
+
+
+def _without_erased(table: pa.Table, model: Path) -> tuple[pa.Table, int]:
+    """Customers who were erased from the model's run do not come back through it."""
+    run = model if (model / FOLDER / RECORD).exists() else model.absolute().parent
+    erased = load_suppression(run)
+    if erased is None:
+        return table, 0
+    blocked = erased.blocked(table.column(0))
+    return table.filter(pa.array(~blocked)), int(np.count_nonzero(blocked))
+
+
+def _sizes(table: pa.Table, model: SegmentModel) -> dict[str, int]:
+    counted = pc.value_counts(table["segment_name"]).to_pylist()
+    found = {entry["values"]: entry["counts"] for entry in counted}
+    return {name: found[name] for name in model.names.values() if name in found}
