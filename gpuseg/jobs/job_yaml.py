@@ -51,7 +51,7 @@ class Written:
         return None
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """A SafeLoader that resolves plain text by :data:`_PLAIN` alone."""
 
     yaml_implicit_resolvers: Mapping[str, Any] = {}

@@ -22,7 +22,7 @@ class CountedFiles(LocalFileSystem):
     """Local files whose openings are counted."""
 
     protocol = "counted"
-    cachable = False
+    cacheable = False
 
     @classmethod
     def _strip_protocol(cls, path):
