@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from gpuseg import __version__
+from gpuseg.cli_jobs import jobs
 from gpuseg.cli_manners import Debug, Quiet, exit_codes
 from gpuseg.cli_runs import runs
 
@@ -24,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(jobs)
 app.add_typer(runs)
 
 

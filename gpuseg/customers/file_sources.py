@@ -41,9 +41,9 @@ def open_files(paths: Sequence[str], csv: CsvDialect | None = None) -> Source:
     SourceError
         Names each file that is missing, cut off or of an unknown type.
     """
-    files = [found for path in paths for found in _find(path)]
+    files = [found for path in paths for found in find_files(path)]
     where = paths[0] if len(paths) == 1 else f"{len(paths)} paths from {paths[0]}"
-    formats = {_format(path) for _, path in files}
+    formats = {file_format(path, declared_csv=csv is not None) for _, path in files}
     if len(formats) > 1:
         raise SourceError(
             f"{where}: Parquet and CSV files are mixed; give a glob for one of them, such as *.parquet"
@@ -64,8 +64,14 @@ def open_files(paths: Sequence[str], csv: CsvDialect | None = None) -> Source:
     return Source("arrow", where, tuple(parts), as_text=formats == {"csv"}, dialect=dialect)
 
 
-def _find(path: str) -> list[tuple[Any, str]]:
-    """Files behind a path, sorted by name: the file itself, those of a folder, or those that match a glob."""
+def find_files(path: str) -> list[tuple[Any, str]]:
+    """Filesystem and path of each file behind a path: itself, those of a folder, or those that match a glob.
+
+    Raises
+    ------
+    SourceError
+        There is none.
+    """
     import fsspec
 
     try:
@@ -97,11 +103,20 @@ def _is_data(name: str, folder: str) -> bool:
     return not hidden and name.lower().endswith((*_PARQUET, *_CSV))
 
 
-def _format(path: str) -> str:
+def file_format(path: str, *, declared_csv: bool = False) -> str:
+    """What a file is, by the end of its name; any other end is CSV where a dialect is declared.
+
+    Raises
+    ------
+    SourceError
+        The end is unknown.
+    """
     lower = path.lower()
     if lower.endswith(_PARQUET):
         return "parquet"
     if lower.endswith(_CSV):
+        return "csv"
+    if declared_csv:
         return "csv"
     raise SourceError(
         f"{path}: unknown kind of file; names must end in {', '.join((*_PARQUET[:2], *_CSV[:4]))}"

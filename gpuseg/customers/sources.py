@@ -68,3 +68,15 @@ def open_source(source: Any, wanted: Sequence[str], csv: CsvDialect | None = Non
         f"a source of type {type(source).__name__} cannot be read; "
         "give a path, an Arrow table, a pandas or polars frame, or a Dask dataframe"
     )
+
+
+def column_names(path: str, csv: CsvDialect | None = None) -> list[str]:
+    """Names of the columns that all files behind a path have, as the first one orders them; no data is read.
+
+    Raises
+    ------
+    SourceError
+        A file is missing or cannot be read.
+    """
+    schemas = [part.schema.names for part in open_files([path], csv).parts]
+    return [name for name in schemas[0] if all(name in names for names in schemas)]

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,7 +19,7 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 
 from gpuseg.customers import local_time
 from gpuseg.customers.transactions import Transactions, read_transactions
-from gpuseg.errors import SchemaError
+from gpuseg.errors import SchemaError, SourceError
 from gpuseg.jobs.job_problems import problem_sentences, refuse
 from gpuseg.jobs.job_sections import (
     Cohorts,
@@ -181,19 +184,37 @@ class JobFile(Section):
             A file is missing, cut off or empty.
         """
         options: dict[str, Any] = {**self.used_roles(), "consent": self.consent.column}
-        return read_transactions(
-            self.locate(self.source.path),
-            **options,
-            time_zone=self.time_zone,
-            naive="error" if self.time_zone is None else self.naive,
-            minor_units=self.minor_units,
-            on_bad_rows=self.bad_rows,
-            csv=self.source.dialect(),
-            head=head,
-        )
+        with job_words():
+            return read_transactions(
+                self.locate(self.source.path),
+                **options,
+                time_zone=self.time_zone,
+                naive="error" if self.time_zone is None else self.naive,
+                minor_units=self.minor_units,
+                on_bad_rows=self.bad_rows,
+                csv=self.source.dialect(),
+                head=head,
+            )
 
 
 _READ = ("build", "describe")
+_OPTION = re.compile(r"\bcsv=\{'(\w+)': ('[^']*'|\w+)\}")
+
+
+@contextmanager
+def job_words() -> Iterator[None]:
+    """Turn remedies in Python's words into the job file's: csv={'decimal': ','} is source.csv: {decimal: ','}."""
+    try:
+        yield
+    except SchemaError as error:
+        raise SchemaError(error.where, [_in_job_words(problem) for problem in error.problems]) from error
+    except SourceError as error:
+        raise SourceError(_in_job_words(str(error))) from error
+
+
+def _in_job_words(text: str) -> str:
+    found = _OPTION.sub(lambda match: f"source.csv: {{{match[1]}: {match[2].replace('True', 'true')}}}", text)
+    return found.replace("on_bad_rows='reject'", "bad_rows: reject").replace(" or False,", " or false,")
 
 
 def read_job(path: str | Path) -> JobFile:

@@ -1,0 +1,257 @@
+"""What is wrong with a job, and what it would do (jobs; for ``gpuseg check``): a sample is read, nothing is written."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from gpuseg.customers.parts import first_records
+from gpuseg.customers.roles import value_kind
+from gpuseg.customers.sensitive import KINDS, allowed_categories
+from gpuseg.customers.sources import column_names, open_source
+from gpuseg.customers.texts import times_from_text
+from gpuseg.customers.transactions import Transactions
+from gpuseg.errors import InputError, SchemaError
+from gpuseg.jobs.init import category_names
+from gpuseg.jobs.job_file import JobFile, job_words, read_job
+from gpuseg.jobs.job_problems import nearest
+from gpuseg.jobs.job_sections import ContactFilter, Outcome
+
+SAMPLE_ROWS = 100_000
+"""Records of each file that are read."""
+
+_BUILDERS = ("time", "amount", "basket", "category", "discount", "coupon", "own_label")
+"""Roles that features are made of; the others count, join or convert."""
+
+_EPOCH = dt.date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first records of a job.
+
+    Parameters
+    ----------
+    job : JobFile
+        The job.
+    tx : Transactions
+        Its first records.
+    whole : bool
+        Whether these are all of them.
+    categories : tuple of str
+        The categories in them.
+    """
+
+    job: JobFile
+    tx: Transactions
+    whole: bool
+    categories: tuple[str, ...]
+
+    @property
+    def days(self) -> tuple[dt.date, dt.date]:
+        """First and last local day of the records."""
+        assert self.tx.audit is not None
+        assert self.tx.audit.days is not None
+        first, last = self.tx.audit.days
+        return _EPOCH + dt.timedelta(first), _EPOCH + dt.timedelta(last)
+
+
+def check_job(path: Path, head: int = SAMPLE_ROWS) -> str:
+    """Read a job file and a sample of its records.
+
+    Parameters
+    ----------
+    path : Path
+        The job file.
+    head : int
+        Records to read of each file.
+
+    Returns
+    -------
+    str
+        What the job would do, in a few lines.
+
+    Raises
+    ------
+    SchemaError
+        Every problem of the job file; or, if it is one, every problem of its files and their first records.
+    SourceError
+        There is no such job file.
+    """
+    job = read_job(path)
+    problems: list[str] = []
+    sample = _sample(job, head, problems)
+    problems += _attribute_problems(job)
+    if job.use_case is not None:
+        for name, events in (
+            ("outcome", job.use_case.outcome),
+            ("contact_filter", job.use_case.contact_filter),
+        ):
+            if events is not None:
+                problems += [
+                    f"use_case.{name}: {problem}" for problem in _event_problems(job, events, sample, head)
+                ]
+    if sample is not None:
+        problems += _choice_problems(sample)
+    if problems:
+        raise SchemaError(str(path), problems)
+    assert sample is not None
+    return "\n".join(_intentions(sample))
+
+
+def _sample(job: JobFile, head: int, problems: list[str]) -> Sample | None:
+    try:
+        tx = job.read_records(head)
+    except SchemaError as error:
+        problems += [f"{error.where}: {problem}" for problem in error.problems]
+    except InputError as error:
+        problems.append(str(error))
+    else:
+        assert tx.audit is not None
+        return Sample(job, tx, tx.audit.n_rows < head, tuple(category_names(tx)))
+    return None
+
+
+def _attribute_problems(job: JobFile) -> list[str]:
+    """Columns that the job names, and the files do not have."""
+    try:
+        known = column_names(job.locate(job.source.path), job.source.dialect())
+    except InputError:
+        return []  # told already
+    return [
+        f"columns: there is no column {name!r}; {nearest(name, known)}"
+        for name in job.attributes()
+        if name not in known
+    ]
+
+
+def _event_problems(
+    job: JobFile, events: Outcome | ContactFilter, sample: Sample | None, head: int
+) -> list[str]:
+    """Columns that events lack, times that are none, keys of another kind than the customers'."""
+    wanted = [events.customer, *filter(None, _times(events)), *events.filter]
+    try:
+        with job_words():
+            source = open_source(job.locate(events.source.path), wanted, events.source.dialect())
+            known = column_names(job.locate(events.source.path), events.source.dialect())
+            missing = [
+                f"there is no column {name!r}; {nearest(name, known)}" for name in wanted if name not in known
+            ]
+            if missing:
+                return missing
+            pieces = [raw.table for part in first_records(source, head).parts for raw in part.read(wanted)]
+    except InputError as error:
+        return [str(error)]
+    table = pa.concat_tables(pieces, promote_options="permissive")
+    problems = [f"{source.where}: 0 rows"] if not len(table) else []
+    for name in filter(None, _times(events)):
+        problems += _time_problems(table[name].combine_chunks(), name, source.dialect)
+    if sample is not None and not source.as_text:
+        problems += _key_problems(
+            sample, value_kind(table.schema.field(events.customer).type), events.customer
+        )
+    return problems
+
+
+def _times(events: Outcome | ContactFilter) -> tuple[str | None, ...]:
+    return (events.time,) if isinstance(events, Outcome) else (events.time, events.start, events.end)
+
+
+def _time_problems(column: pa.Array, name: str, dialect: object) -> list[str]:
+    kind = value_kind(column.type)
+    if kind.startswith("time") or kind in {"date", "null"}:
+        return []
+    if kind != "text":
+        return [f"column {name!r} holds {kind}, no times; convert it to a timestamp or a date"]
+    _, bad = times_from_text(column.cast(pa.large_string()), dialect)  # type: ignore[arg-type]
+    count = sum(int(mask.sum()) for mask in bad.values())
+    if not count:
+        return []
+    rows = f"{count:,} of {len(column):,} rows"
+    cure = "write it as 2024-12-31, or declare day_first or time_format in its source's csv section"
+    return [f"column {name!r} holds text that is no time in {rows}; {cure}"]
+
+
+def _key_problems(sample: Sample, kind: str, name: str) -> list[str]:
+    own = "text" if sample.tx.customer_type is None else value_kind(sample.tx.customer_type)
+    if kind in {own, "null"}:
+        return []
+    return [
+        f"column {name!r} holds {kind}, and the customers of the records are {own}: they never meet; cast one of them"
+    ]
+
+
+def _choice_problems(sample: Sample) -> Iterator[str]:
+    """Choices that the records cannot follow; of a part of the records, only what holds for all of them."""
+    job, (first, last) = sample.job, sample.days
+    case = job.use_case
+    if job.as_of is not None and sample.whole and first > job.as_of:
+        yield f"features end on {job.as_of}, and the records begin on {first}; no record is left for features"
+    if case is not None and case.outcome_window is not None and sample.whole and last < (job.as_of or last):
+        yield f"features_until is {job.as_of}, and the records end on {last}; features would miss the days between"
+    names = job.features.categories
+    if not isinstance(names, int):
+        if sample.tx.roles.category is None:
+            yield "features.categories names categories, and no column plays the role category"
+        elif sample.whole:
+            unknown = [name for name in names if name not in sample.categories]
+            yield from (
+                f"features.categories: no record is of {name!r}; {nearest(name, list(sample.categories[:50]))}"
+                for name in unknown
+            )
+    known = (*KINDS, *sample.categories)
+    if sample.whole or sample.tx.roles.category is None:
+        yield from (
+            f"sensitive.opt_in: {name!r} is neither a kind nor a category; {nearest(name, list(known[:50]))}"
+            for name in job.sensitive.opt_in
+            if name not in known
+        )
+
+
+def _intentions(sample: Sample) -> Iterator[str]:
+    job, tx, (first, last) = sample.job, sample.tx, sample.days
+    looked = "all" if sample.whole else "the first"
+    yield f"{tx.where}: {looked} {tx.n_rows:,} rows can be used, {first} to {last}"
+    yield from (f"  left out: {count:,} rows ({reason})" for reason, count in (tx.rejects or {}).items())
+    yield "Roles: " + ", ".join(f"{role} = {column}" for role, column in tx.roles.declared().items())
+    building = [
+        column
+        for role, column in job.used_roles().items()
+        if role in _BUILDERS and job.use_of(column) == "build"
+    ]
+    yield f"Builds segments: what customers did, by {', '.join(building)}"
+    for use in ("describe", "protected", "ignore"):
+        named = [column for column in job.columns if job.use_of(column) == use]
+        if named:
+            yield f"{use.capitalize()}: {', '.join(named)}"
+    yield from _sensitive(sample)
+    if job.consent.column is None:
+        yield f"Consent is not recorded: {job.consent.not_recorded}"
+    else:
+        yield f"Consent for {job.consent.purpose}: rows where {job.consent.column} is true"
+    yield f"Days are counted in {tx.time_zone}; amounts have {job.minor_units} decimals"
+    case = job.use_case
+    if case is None:
+        yield "Generic segmentation: not tied to a decision"
+    else:
+        yield f"Decision: {case.decision}"
+        if case.outcome is not None and case.outcome_window is not None:
+            yield f"Features to {job.as_of}; outcome from {case.outcome_window[0]} to {case.outcome_window[1]}"
+    yield f"Numbers of segments that are tried: {', '.join(map(str, job.segments.clusters))}"
+    yield f"Results go to {job.locate(job.output.folder)}"
+    yield "Nothing is wrong with it"
+
+
+def _sensitive(sample: Sample) -> Iterator[str]:
+    opted = [name for name in sample.job.sensitive.opt_in if name in KINDS or name in sample.categories]
+    _, excluded = allowed_categories(sample.categories, opted)
+    reasons: dict[str, list[str]] = {}
+    for name, reason in excluded.items():
+        reasons.setdefault(reason, []).append(name)
+    yield from (f"Kept out: {', '.join(names)} ({reason})" for reason, names in reasons.items())
+    if opted:
+        yield f"Opted in: {', '.join(opted)} (purpose: {sample.job.sensitive.purpose})"
