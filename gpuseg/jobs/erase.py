@@ -88,7 +88,7 @@ def erase_customers(folder: Path, ids: Path) -> Erased:
     with locked(folder) as run:
         wanted = _read_ids(ids, run)
         keys = run.segments[run.customer]
-        present = {str(key) for key in keys.to_pylist()} & wanted
+        present = keys.filter(pa.array(_is_wanted(keys, wanted))).unique()
         contents, rows = _without(run, wanted)
         before = load_suppression(run.path) or Suppression()
         contents[SUPPRESSED] = before.adding(wanted).to_bytes()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import html
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from pathlib import Path
@@ -189,7 +190,8 @@ def apply_names(folder: Path, review: Path | None = None) -> Named:
         waiting = tuple(sorted({*_own(run)} - {found.segment_id for found in approved}))
         contents = _renamed(run, {number: new for number, (_, new) in changed.items()}) if changed else {}
         renewed = tuple(contents)
-        stale = tuple(name for name in run.files if name not in contents and _shows_names(name))
+        old_names = [old for old, _ in changed.values()]
+        stale = tuple(name for name in run.files if name not in contents and _shows(run, name, old_names))
         if approved:
             contents[REVIEW] = content
             after = rewrite_run(run, contents, _note(run, approved, changed, stale), without_ids=(REVIEW,))
@@ -308,9 +310,15 @@ def _with_names(table: pa.Table, names: Mapping[int, str]) -> pa.Table:
     return table.set_column(place, "segment_name", column)
 
 
-def _shows_names(name: str) -> bool:
-    """Whether a file is one that people read, made when the run was."""
-    return Path(name).suffix in {".html", ".xlsx"} and not name.endswith(ARRAYS)
+def _shows(run: Run, name: str, old_names: Sequence[str]) -> bool:
+    """Whether a file that stays as it is shows one of these names; a workbook is packed, so it may."""
+    if name in {REVIEW, f"{FOLDER}/{ARRAYS}"} or not old_names:
+        return False
+    if name.endswith(".xlsx"):
+        return True
+    content = run.read(name)
+    spelt = {spelling for old in old_names for spelling in (old, html.escape(old), json.dumps(old)[1:-1])}
+    return any(spelling.encode() in content for spelling in spelt)
 
 
 def _note(

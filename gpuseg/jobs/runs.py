@@ -138,8 +138,8 @@ class Run:
             return int(wanted)
         close = difflib.get_close_matches(wanted.casefold(), list(folded), n=1, cutoff=0.4)
         listed = "; ".join(f"{number} {name!r}" for number, name in self.names.items())
-        hint = f"did you mean {self.names[folded[close[0]]]!r}? " if close else ""
-        raise InputError(f"{self.path}: no segment {wanted!r}; {hint}It has {listed}".replace("; It", ". It"))
+        hint = f"; did you mean {self.names[folded[close[0]]]!r}?" if close else "."
+        raise InputError(f"{self.path}: no segment {wanted!r}{hint} It has {listed}")
 
     def row(self, customer: str) -> int:
         """Row of a customer in :attr:`segments`, from the key as a user types it.
@@ -220,10 +220,11 @@ def _check(found: Any, path: Path) -> None:
             for file in found["files"]
         )
         whole = named and isinstance(found["parameters"]["roles"]["customer"], str)
+        whole = whole and isinstance(found["counts"]["fallback_segment"], int)
     except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        raise SourceError(f"{path} is damaged: it lacks files or parameters; {_RESTORE}")
+        raise SourceError(f"{path} is damaged: it lacks files, parameters or counts; {_RESTORE}")
 
 
 def typed_key(text: str, kind: pa.DataType) -> Any:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpuseg.cluster.kmeans import KMeans
+from gpuseg.customers.scaling import ExactScaler
 from gpuseg.errors import InputError
-from gpuseg.insight.matching import Matching, match_centres, migration
+from gpuseg.insight.customer_rows import Recipe
+from gpuseg.insight.matching import Matching, match_centres, match_model, migration
+from gpuseg.insight.model import build_model
 
 
 def test_a_permutation_keeps_every_id():
@@ -82,3 +87,43 @@ def test_migration_counts_every_customer_once():
     assert (found.before, found.after) == ((0, 1, 2), (0, 1, 3))
     assert found.counts.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 2]]
     assert found.stayed == 2
+
+
+RECIPE = Recipe({"customer": "who"}, "UTC", 2, {}, None, "2024-01-01", (), ())
+PLACES = np.array([[0.0, 100.0], [5.0, 900.0], [9.0, 300.0]])
+
+
+def fitted(places, columns=("a", "b")):
+    """Estimator, scaler and features of six customers around each place (a, b)."""
+    draw = np.random.default_rng(len(places))
+    values = np.repeat(places, 6, axis=0) + draw.normal(size=(6 * len(places), 2)) * [0.1, 10.0]
+    built = pa.table({"who": range(len(values)), "a": values[:, 0], "b": values[:, 1]})
+    built = built.select(["who", *columns]).replace_schema_metadata({"gpuseg.customer": "who"})
+    scaler = ExactScaler()
+    scaled = scaler.fit_transform(built)
+    start = np.stack([scaled[name].to_numpy()[::6] for name in columns], axis=1)
+    return KMeans(len(places), init=start).fit(scaled), scaler, built
+
+
+def test_a_refit_keeps_the_ids_of_a_model():
+    estimator, scaler, built = fitted(PLACES)
+    segments = [(4, "four", 0), (2, "two", 1), (7, "seven", 2)]
+    old = build_model(estimator, scaler, built, segments, recipe=RECIPE, used_ids=[9])
+    assert old.used_ids == (0, 2, 4, 7, 9)
+    assert np.allclose(old.centres, PLACES[[1, 0, 2]], atol=20)  # by id: 2, 4, 7
+    # Other customers, one segment more, clusters in another order, columns the other way round.
+    later = np.array([[9.0, 310.0], [30.0, 3000.0], [0.2, 95.0], [5.0, 910.0]])
+    again, scale, _ = fitted(later, ("b", "a"))
+    centres = scale.inverse_transform(again.cluster_centers_)
+    found = match_model(old, centres, ("b", "a"), clusters=[3, 2, 1, 0])
+    assert found.ids == (2, 4, 10, 7)
+    assert (found.created, found.vanished, found.used_ids) == ((10,), (), (0, 2, 4, 7, 9, 10))
+
+
+def test_a_refit_without_common_features_is_refused():
+    estimator, scaler, built = fitted(PLACES)
+    old = build_model(
+        estimator, scaler, built, [(1, "one", 0), (2, "two", 1), (3, "three", 2)], recipe=RECIPE
+    )
+    with pytest.raises(InputError, match=r"no feature of the model before .a, b., .* without --refresh"):
+        match_model(old, np.zeros((1, 1)), ("c",), [0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 import tempfile
@@ -92,7 +93,9 @@ def _write(folder: Path, kind: str, done: Small, parameters: dict[str, Any]) -> 
         full = kind == "full"
         run.write_table("segments.parquet", done.segments if full else least, holds_customer_ids=True)
         run.write_table("profiles.parquet", done.profiles.to_table(done.names))
-        run.write_text("report.html", f"<h1>{done.names[1]}</h1>")
+        shown = "".join(f"<li>{html.escape(name)}</li>" for name in done.names.values())
+        run.write_text("report.html", f"<ol>{shown}</ol>")
+        run.write_text("README.txt", "What is in this folder.")
         if full:
             run.write_bytes("segments.csv", table_bytes(done.segments, "csv"), holds_customer_ids=True)
             run.write_table("features.parquet", done.summary, holds_customer_ids=True)

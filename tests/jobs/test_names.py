@@ -102,6 +102,16 @@ def test_files_that_carry_no_name_keep_their_bytes(tmp_path):
     assert apply_names(folder).changed == {}
 
 
+def test_every_file_that_shows_an_old_name_is_told(tmp_path):
+    folder = small_runs.run_folder(tmp_path)
+    old = small_runs.small().names[1]
+    with runs.locked(folder) as run:
+        extra = {"a.json": f'{{"x": "{old}"}}'.encode(), "b.json": b"{}", "profiles.xlsx": b"PK"}
+        runs.rewrite_run(run, extra, {}, without_ids=tuple(extra))
+    review(folder, {1: SIGNED | {"proposed_name": "Ones"}})
+    assert apply_names(folder).stale == ("report.html", "a.json", "profiles.xlsx")
+
+
 def test_nothing_signed_changes_nothing(tmp_path):
     folder = small_runs.run_folder(tmp_path)
     review(folder, {1: {"proposed_name": "Ones"}})
