@@ -56,7 +56,7 @@ class Erased:
         lines += [
             f"{SUPPRESSED} keeps them out of what is assigned with this run's model (hashes, no ids).",
             "What was fitted with them stays: centres, profiles and report. Run the job again to be rid of that.",
-            "Files that were exported or copied from this run before are not touched.",
+            "Files that were exported or copied from this run, and the list of ids itself, are yours to delete.",
         ]
         return "\n".join(lines)
 

@@ -101,9 +101,9 @@ def _firmness(row: dict[str, Any], run: Run) -> list[str]:
     lines = []
     second = row.get("second_segment_id")
     if row.get("margin") is not None and second is not None:
-        firm = "firmly" if row["margin"] >= 0.5 else "clearly" if row["margin"] >= 0.2 else "barely"
+        firm = "Firmly" if row["margin"] >= 0.5 else "Clearly" if row["margin"] >= 0.2 else "Barely"
         lines.append(
-            f"It is there {firm}: margin {format_score(row['margin'])} (0 is the border, 1 the centre). The next "
+            f"{firm} so: margin {format_score(row['margin'])} (0 is the border, 1 the centre). The next "
             f'nearest is segment {second}, "{run.names.get(second, "without customers")}".'
         )
     elif row.get("silhouette") is not None:
@@ -112,7 +112,7 @@ def _firmness(row: dict[str, Any], run: Run) -> list[str]:
         )
         lines.append(f"Silhouette {format_score(row['silhouette'])} (-1 to 1): {nearer}.")
     if row.get("is_novel"):
-        lines.append("It is far from everybody whom the segments were made of: read its segment with care.")
+        lines.append("Far from everybody whom the segments were made of: read this segment with care.")
     return lines
 
 
@@ -130,8 +130,8 @@ def _differences(run: Run, customer: str) -> list[str]:
         chosen.setdefault(found.measure.family, found)
     said = [f"  - {found.sentence}" for found in list(chosen.values())[:N_MEASURES] if found.strength > 0]
     if not said:
-        return ["It differs from the average in nothing that was measured."]
-    return ["It differs most from all customers in:", *said]
+        return ["Differs from the average in nothing that was measured."]
+    return ["Differs most from all customers in:", *said]
 
 
 def _standings(values: dict[str, npt.NDArray[np.float64]], place: int) -> list[Standing]:

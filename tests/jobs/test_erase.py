@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -221,3 +224,39 @@ def test_a_failure_leaves_the_old_run(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="no space left on device; nothing was changed"):
         erase_customers(folder, ids_file(tmp_path))
     assert small_runs.contents(folder) == before
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from gpuseg.jobs import runs
+from gpuseg.jobs.erase import erase_customers
+
+exchange = runs._exchange
+
+def die(new, old):
+    if sys.argv[3] == "after":
+        exchange(new, old)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+runs._exchange = die
+erase_customers(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_crash_leaves_the_old_run_or_the_new_one(tmp_path, moment):
+    folder = small_runs.run_folder(tmp_path)
+    ids = ids_file(tmp_path)
+    before = small_runs.contents(folder)
+    died = subprocess.run([sys.executable, "-c", CHILD, str(folder), str(ids), moment], check=False)
+    assert died.returncode == -signal.SIGKILL
+    run = open_run(folder)
+    for name in run.files:
+        run.read(name)  # whole, as its manifest says
+    assert (small_runs.contents(folder) == before) == (moment == "before")
+    assert ("C00003" in run.segments["customer"].to_pylist()) == (moment == "before")
+    # What the crash left beside the run goes with the next command that changes it.
+    assert len(list(tmp_path.iterdir())) == 3
+    erase_customers(folder, ids)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ids.txt", "run"]

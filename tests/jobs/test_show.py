@@ -31,7 +31,7 @@ def test_a_customer_is_explained(tmp_path):
     )
     assert f"margin {row['margin']:.2f} (0 is the border, 1 the centre)" in lines[1]
     assert f'segment {row["second_segment_id"]}, "{done.names[row["second_segment_id"]]}"' in lines[1]
-    assert lines[2] == "It differs most from all customers in:"
+    assert lines[2] == "Differs most from all customers in:"
     assert len(lines) == 6
     assert "\N{NO-BREAK SPACE}" not in text
 
@@ -59,7 +59,7 @@ def test_the_figures_are_the_customers_own(tmp_path):
     last = show_customer(folder, summary["customer"][47].as_py()).splitlines()[-1]
     assert last == "  - Few visits: 2, against a median of 25; below 96 of 100 customers"
     middle = show_customer(folder, summary["customer"][24].as_py()).splitlines()[-1]
-    assert middle == "It differs from the average in nothing that was measured."
+    assert middle == "Differs from the average in nothing that was measured."
 
 
 def test_logged_features_are_told_in_original_units(tmp_path):
@@ -107,7 +107,7 @@ def test_novel_customers_and_silhouettes_are_told(tmp_path):
         table.column_names.index("is_novel"), "is_novel", [np.ones(len(table), np.bool_)]
     )
     replace_file(folder, "segments.parquet", novel)
-    assert "far from everybody" in show_customer(folder, "C00001")
+    assert "Far from everybody" in show_customer(folder, "C00001")
     bare = table.select(["customer", "segment_id", "segment_name"])
     replace_file(folder, "segments.parquet", bare.append_column("silhouette", [np.full(len(bare), -0.25)]))
     assert "Silhouette \N{MINUS SIGN}0.25 (-1 to 1): on average nearer to another" in show_customer(
