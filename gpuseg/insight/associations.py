@@ -50,7 +50,7 @@ class FeatureAssociation:
 
 
 def feature_associations(
-    features: Any, outcome: npt.ArrayLike, contacted: npt.ArrayLike
+    features: Any, outcome: npt.ArrayLike, contacted: npt.ArrayLike | None
 ) -> tuple[FeatureAssociation, ...]:
     """How each feature goes with the outcome in the later window, among those contacted; strongest first.
 
@@ -60,7 +60,7 @@ def feature_associations(
         A column a feature, known before the window. Columns that are no numbers (the customer) are left out, and so is
         an Arrow table's customer column; null and NaN count nowhere.
     outcome, contacted : array_like of bool, shape (n,)
-        As in :func:`outcome_rates`.
+        ``contacted`` may be None, as in :func:`outcome_rates`.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def feature_associations(
     [('visits', 1.0), ('age', 0.5)]
     """
     frame = nw.from_native(features, eager_only=True)
-    happened, base = truths(outcome, "outcome", len(frame)), truths(contacted, "contacted", len(frame))
+    happened, base = truths(outcome, "outcome", len(frame)), _base(contacted, len(frame))
     require_varied(Rate(int(np.count_nonzero(base & happened)), int(np.count_nonzero(base))))
     key = (
         (getattr(getattr(features, "schema", None), "metadata", None) or {}).get(b"gpuseg.customer") or b""
@@ -100,6 +100,11 @@ def feature_associations(
         values = frame[name].to_numpy().astype(np.float64)
         found.append(_association(name, values[base & happened], values[base & ~happened]))
     return tuple(sorted(found, key=lambda f: (math.isnan(f.auc), -abs(f.auc - 0.5), f.feature)))
+
+
+def _base(contacted: npt.ArrayLike | None, n: int) -> npt.NDArray[np.bool_]:
+    """Who counts: those contacted, or everybody where nothing is known of contacts."""
+    return np.ones(n, np.bool_) if contacted is None else truths(contacted, "contacted", n)
 
 
 def _association(name: str, having: Float64, lacking: Float64) -> FeatureAssociation:

@@ -1,7 +1,7 @@
-"""Segments against a later outcome (room ``insight``; jobs and reports call it): rates, associations, the test to run.
+"""Segments against a later outcome (room ``insight``; jobs and reports call it): rates and associations.
 
 Contacting was not random, so everything here is association and is called so. Rates are of those contacted; the test
-that :func:`suggested_test` describes is what would tell cause.
+that ``next_test`` plans would tell cause.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from gpuseg.core.promise import Promise
 from gpuseg.errors import InputError
@@ -20,10 +21,8 @@ from gpuseg.insight.outcome_events import Outcome, read_outcome
 from gpuseg.insight.rates import (
     Rate,
     benjamini_hochberg,
-    detectable_difference,
     difference_interval,
     require_varied,
-    sample_size,
     truths,
     two_proportions,
 )
@@ -35,16 +34,15 @@ __all__ = [
     "Outcome",
     "OutcomeRates",
     "SegmentOutcome",
-    "SuggestedTest",
     "feature_associations",
     "outcome_rates",
     "read_outcome",
-    "suggested_test",
 ]
 
 BASE_FLOOR = 30
 """Customers contacted below which a rate says too little."""
-DENOMINATOR = "of those contacted"
+OF_CONTACTED, OF_ALL = "of those contacted", "of all customers"
+"""What rates are of."""
 
 
 @dataclass(frozen=True)
@@ -128,12 +126,23 @@ class OutcomeRates:
     whole: Rate
     outside: Rate
     base_floor: int
-    denominator: str = DENOMINATOR
+    denominator: str = OF_CONTACTED
     promise: Promise = Promise.REPEATABLE
 
     def segment(self, segment_id: int) -> SegmentOutcome:
         """One segment."""
         return next(found for found in self.segments if found.segment_id == segment_id)
+
+    def to_table(self, names: dict[int, str]) -> pa.Table:
+        """The rates as an Arrow table, a row a segment.
+
+        Parameters
+        ----------
+        names : dict of int to str
+            Name of each segment.
+        """
+        rows = [_row(found, names[found.segment_id]) for found in self.segments]
+        return pa.Table.from_pylist(rows, schema=_SCHEMA)
 
     def to_consider(self) -> SegmentOutcome | None:
         """The segment to look at first; None if all have too few.
@@ -151,7 +160,7 @@ class OutcomeRates:
 def outcome_rates(
     keys: Any,
     segment_ids: npt.ArrayLike,
-    contacted: npt.ArrayLike,
+    contacted: npt.ArrayLike | None,
     outcome: npt.ArrayLike,
     *,
     base_floor: int = BASE_FLOOR,
@@ -164,8 +173,9 @@ def outcome_rates(
         Each once.
     segment_ids : array_like of int, shape (n,)
         Segment of each customer.
-    contacted : array_like of bool, shape (n,)
-        Whether each was contacted in the window; :meth:`Outcome.flags` gives it.
+    contacted : array_like of bool, shape (n,), or None
+        Whether each was contacted in the window; :meth:`Outcome.flags` gives it. None where nothing is known of
+        contacts: rates are then of all customers.
     outcome : array_like of bool, shape (n,)
         Whether each had the outcome.
     base_floor : int, default 30
@@ -194,7 +204,9 @@ def outcome_rates(
     ('50\xa0% (37\xa0% to 63\xa0%)', 0.5)
     """
     ids = np.asarray(segment_ids)
-    was_contacted, happened = truths(contacted, "contacted", ids.size), truths(outcome, "outcome", ids.size)
+    everybody = np.ones(ids.size, np.bool_)
+    was_contacted = everybody if contacted is None else truths(contacted, "contacted", ids.size)
+    happened = truths(outcome, "outcome", ids.size)
     names = list(keys.to_pylist() if hasattr(keys, "to_pylist") else keys)
     if len(names) != ids.size or not names:
         raise InputError(
@@ -223,146 +235,44 @@ def outcome_rates(
         _segment(segment_id, n, rate, rest, tests.get(segment_id), adjusted.get(segment_id))
         for segment_id, n, rate, rest in found
     )
-    return OutcomeRates(segments, whole, outside, base_floor)
-
-
-@dataclass(frozen=True)
-class SuggestedTest:
-    """A randomised test that would tell what rates cannot.
-
-    Parameters
-    ----------
-    segment_id : int
-        Whom it is about.
-    control : str
-        "rest": both groups are contacted, one drawn from the segment and one from everybody else (for an outcome that
-        needs a contact). "held out": both are drawn from the segment, and one is not contacted.
-    expected, baseline : float
-        Rates that the size is reckoned from: of the segment, and of the control.
-    per_arm : int or None
-        Customers in each group; None where the two rates do not differ.
-    per_arm_half : int or None
-        The same if the true difference is half as large.
-    available : int
-        Customers that there are for each group.
-    detectable : float
-        Difference above the baseline that groups of this size would show.
-    alpha, power : float
-        Error of the first kind, and the chance to see the difference if it is there.
-    promise : Promise
-        Normal quantiles come from scipy.
-    """
-
-    segment_id: int
-    control: str
-    expected: float
-    baseline: float
-    per_arm: int | None
-    per_arm_half: int | None
-    available: int
-    detectable: float
-    alpha: float
-    power: float
-    promise: Promise = Promise.REPEATABLE
-
-    @property
-    def feasible(self) -> bool:
-        """Whether there are customers enough for both groups."""
-        return self.per_arm is not None and self.per_arm <= self.available
-
-    def sentence(self, name: str) -> str:
-        """The test in plain words, for a segment called ``name``."""
-        if self.per_arm is None:
-            return f'"{name}" and its control have the same rate so far: there is no difference to plan a test for.'
-        if self.control == "held out":
-            groups = f'Draw two groups of {self.per_arm:,} at random from "{name}", contact one and hold the other out'
-        else:
-            groups = (
-                f'Draw {self.per_arm:,} at random from "{name}" and {self.per_arm:,} from everybody else, contact both '
-                "alike"
-            )
-        sure = f"with {format_percent(self.power)} certainty"
-        if not self.feasible:
-            return (
-                f"{groups}, and compare the rates: that would tell {format_percent(self.expected)} from "
-                f"{format_percent(self.baseline)} {sure}. There are not so many: {self.available:,} each would show a "
-                f"difference of {100.0 * self.detectable:.0f} percentage points."
-            )
-        return (
-            f"{groups}, and compare the rates: {format_percent(self.expected)} against {format_percent(self.baseline)} "
-            f"would show {sure} ({self.per_arm_half:,} each if the true difference is half of that)."
-        )
-
-
-def suggested_test(
-    rates: OutcomeRates, segment_id: int | None = None, *, alpha: float = 0.05, power: float = 0.8
-) -> SuggestedTest | None:
-    """The randomised test that rates among non-randomly contacted customers call for.
-
-    Parameters
-    ----------
-    rates : OutcomeRates
-        From :func:`outcome_rates`.
-    segment_id : int, optional
-        Whom to test; default: :meth:`OutcomeRates.to_consider`.
-    alpha, power : float, default 0.05 and 0.8
-        Error of the first kind, and the chance to see the difference if it is there.
-
-    Returns
-    -------
-    SuggestedTest or None
-        None where every segment has too few customers to plan with.
-
-    Raises
-    ------
-    InputError
-        ``alpha`` or ``power`` is no probability, or there is no such segment.
-
-    Notes
-    -----
-    Where nobody has the outcome without a contact, holding a group out would compare with 0 by definition: the control
-    is then drawn from the rest. Otherwise the control is held out, and its rate is that of those not contacted so far.
-    Size by Fleiss (1981), two-sided.
-    """
-    if not (0 < alpha < 1 and 0 < power < 1):
-        raise InputError(f"alpha={alpha}, power={power}: both lie between 0 and 1; 0.05 and 0.8 are usual")
-    if segment_id is not None and segment_id not in {found.segment_id for found in rates.segments}:
-        raise InputError(
-            f"there is no segment {segment_id}; there are {[f.segment_id for f in rates.segments]}"
-        )
-    found = rates.to_consider() if segment_id is None else rates.segment(segment_id)
-    if found is None or not found.rate.base:
-        return None
-    held_out = rates.outside.hits > 0
-    baseline = rates.outside.value if held_out else found.rest.value
-    expected = found.rate.value
-    if math.isnan(baseline):
-        return None
-    gap = expected - baseline
-    sizes: tuple[int | None, int | None] = (None, None)
-    if gap:
-        whole, half = (
-            sample_size(baseline + gap * part, baseline, alpha=alpha, power=power) for part in (1.0, 0.5)
-        )
-        sizes = (whole, half)
-    n_rest = sum(other.n_customers for other in rates.segments) - found.n_customers
-    available = found.n_customers // 2 if held_out else min(found.n_customers, n_rest)
-    return SuggestedTest(
-        segment_id=found.segment_id,
-        control="held out" if held_out else "rest",
-        expected=expected,
-        baseline=baseline,
-        per_arm=sizes[0],
-        per_arm_half=sizes[1],
-        available=available,
-        detectable=detectable_difference(baseline, available, alpha=alpha, power=power),
-        alpha=alpha,
-        power=power,
-    )
+    return OutcomeRates(segments, whole, outside, base_floor, OF_ALL if contacted is None else OF_CONTACTED)
 
 
 def _promise_of(found: SegmentOutcome) -> float:
     return (1.0 - found.contacted_share) * found.rate.interval[0]
+
+
+_SCHEMA = pa.schema(
+    {"segment_id": pa.int32(), "segment_name": pa.string()}
+    | {name: pa.int64() for name in ("customers", "contacted", "outcomes")}
+    | {name: pa.float64() for name in ("rate", "rate_low", "rate_high", "rest_rate")}
+    | {name: pa.float64() for name in ("difference", "difference_low", "difference_high", "p", "q")}
+    | {"test": pa.string(), "enough": pa.bool_()}
+)
+
+
+def _row(found: SegmentOutcome, name: str) -> dict[str, Any]:
+    row = {
+        "segment_id": found.segment_id,
+        "segment_name": name,
+        "customers": found.n_customers,
+        "contacted": found.rate.base,
+        "outcomes": found.rate.hits,
+        "rate": found.rate.value,
+        "rate_low": found.rate.interval[0],
+        "rate_high": found.rate.interval[1],
+        "rest_rate": found.rest.value,
+        "difference": found.difference,
+        "difference_low": found.difference_interval[0],
+        "difference_high": found.difference_interval[1],
+        "p": found.p,
+        "q": found.q,
+        "test": found.test,
+        "enough": found.enough,
+    }
+    return {
+        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()
+    }
 
 
 def _segment(

@@ -37,18 +37,20 @@ class Outcome:
     ----------
     window : (date, date)
         First and last local day, both included.
-    contacted, happened : pyarrow.Array
+    contacted : pyarrow.Array or None
+        Customers, distinct; None where nothing is known of contacts, and every customer counts.
+    happened : pyarrow.Array
         Customers, distinct.
     n_not_contacted : int
         Customers who had the outcome though nobody is known to have contacted them; no rate counts them.
     """
 
     window: tuple[dt.date, dt.date]
-    contacted: pa.Array
+    contacted: pa.Array | None
     happened: pa.Array
     n_not_contacted: int
 
-    def flags(self, keys: Any) -> tuple[Flags, Flags]:
+    def flags(self, keys: Any) -> tuple[Flags | None, Flags]:
         """Whether each customer was contacted, and whether each had the outcome.
 
         Parameters
@@ -59,6 +61,7 @@ class Outcome:
         Returns
         -------
         contacted, happened : ndarray of bool, shape (n,)
+            ``contacted`` is None where nothing is known of contacts.
 
         Raises
         ------
@@ -66,32 +69,32 @@ class Outcome:
             None of the customers contacted is among them, or the types differ.
         """
         given = keys if isinstance(keys, (pa.Array, pa.ChunkedArray)) else pa.array(keys)
-        if pa.types.is_integer(given.type) != pa.types.is_integer(self.contacted.type):
-            raise InputError(
-                f"customers are {given.type} here and {self.contacted.type} in the contacts; give both one type"
-            )
-        found = tuple(_is_in(given, wanted) for wanted in (self.contacted, self.happened))
-        if not found[0].any():
+        _require_one_type(given.type, "here", self.happened.type, "among those with the outcome")
+        happened = _is_in(given, self.happened)
+        if self.contacted is None:
+            return None, happened
+        contacted = _is_in(given, self.contacted)
+        if not contacted.any():
             raise InputError(
                 f"none of the {len(self.contacted):,} customers contacted is among the {len(given):,} that have "
                 "features; check that both tables name customers alike"
             )
-        return found[0], found[1]
+        return contacted, happened
 
     @property
     def words(self) -> str:
         """The window in words."""
-        return f"{format_day(self.window[0])} to {format_day(self.window[1])}"
+        return _words(self.window)
 
 
 def read_outcome(
     events: pa.Table,
-    contacts: pa.Table,
+    contacts: pa.Table | None = None,
     *,
     window: Window,
     customer: str,
     event_time: str,
-    contact_start: str,
+    contact_start: str | None = None,
     contact_end: str | None = None,
     contact_customer: str | None = None,
     coverage: Window | None = None,
@@ -104,16 +107,17 @@ def read_outcome(
     ----------
     events : pyarrow.Table
         A row an outcome: customer and time. Several of one customer count once.
-    contacts : pyarrow.Table
+    contacts : pyarrow.Table, optional
         A row a contact: customer, and when it began and ended. A contact whose period overlaps the window counts.
+        Without it every customer counts, contacted or not.
     window : (first, last)
         Local days ("YYYY-MM-DD" or date), both included.
     customer : str
         Column of the customer in ``events`` (and in ``contacts``, unless ``contact_customer`` says otherwise).
     event_time : str
         Column of dates or timestamps in ``events``.
-    contact_start : str
-        Column of dates or timestamps in ``contacts``.
+    contact_start : str, optional
+        Needed with ``contacts``: column of dates or timestamps in ``contacts``.
     contact_end : str, optional
         The same for the end; default: a contact lasts for the day of its start.
     contact_customer : str, optional
@@ -144,25 +148,42 @@ def read_outcome(
     _require_later(first, features_until)
     event_days = _column_days(events, event_time, "the outcome events", time_zone)
     _require_covered(first, last, event_days, coverage)
-    starts = _column_days(contacts, contact_start, "the contacts", time_zone)
-    ends = starts if contact_end is None else _column_days(contacts, contact_end, "the contacts", time_zone)
+    inside = (event_days >= first) & (event_days <= last)
+    happened = _customers(events, customer, "the outcome events", inside)
+    days = (_date(first), _date(last))
+    if contacts is None:
+        if not len(happened):
+            raise InputError(
+                f"nobody had the outcome from {_words(days)}; it separates nothing: choose another"
+            )
+        return Outcome(days, None, happened, 0)
+    if contact_start is None:
+        raise InputError("contacts need contact_start=, the column that says when a contact began")
+    overlaps = _overlaps(contacts, contact_start, contact_end, time_zone, first, last)
+    contacted = _customers(contacts, contact_customer or customer, "the contacts", overlaps)
+    _require_one_type(contacted.type, "in the contacts", happened.type, "in the outcome events")
+    both = int(np.count_nonzero(_is_in(happened, contacted)))
+    _require_some(len(contacted), both, _words(days))
+    if len(happened) > both:
+        logger.info("%d customers had the outcome without a known contact", len(happened) - both)
+    return Outcome(days, contacted, happened, len(happened) - both)
+
+
+def _overlaps(
+    contacts: pa.Table, start: str, end: str | None, time_zone: str | None, first: int, last: int
+) -> Flags:
+    """Whether each contact's period overlaps the window."""
+    starts = _column_days(contacts, start, "the contacts", time_zone)
+    ends = starts if end is None else _column_days(contacts, end, "the contacts", time_zone)
     reversed_rows = int(np.count_nonzero(ends < starts))
     if reversed_rows:
         raise InputError(f"the contacts: {reversed_rows:,} rows end before they start; mend or drop them")
-    overlaps = (starts <= last) & (ends >= first)
-    inside = (event_days >= first) & (event_days <= last)
-    contacted = _customers(contacts, contact_customer or customer, "the contacts", overlaps)
-    happened = _customers(events, customer, "the outcome events", inside)
-    if pa.types.is_integer(contacted.type) != pa.types.is_integer(happened.type):
-        raise InputError(
-            f"customers are {contacted.type} in the contacts and {happened.type} in the outcome events; "
-            "give both one type"
-        )
-    both = int(np.count_nonzero(_is_in(happened, contacted)))
-    _require_some(len(contacted), both, f"{format_day(_date(first))} to {format_day(_date(last))}")
-    if len(happened) > both:
-        logger.info("%d customers had the outcome without a known contact", len(happened) - both)
-    return Outcome((_date(first), _date(last)), contacted, happened, len(happened) - both)
+    return np.asarray((starts <= last) & (ends >= first))
+
+
+def _require_one_type(first: pa.DataType, here: str, second: pa.DataType, there: str) -> None:
+    if pa.types.is_integer(first) != pa.types.is_integer(second):
+        raise InputError(f"customers are {first} {here} and {second} {there}; give both one type")
 
 
 def _days(window: Any, name: str) -> tuple[int, int]:
@@ -260,6 +281,10 @@ def _is_in(keys: Any, wanted: pa.Array) -> Flags:
     return np.asarray(
         flags.to_numpy(zero_copy_only=False) if isinstance(flags, pa.Array) else flags.to_numpy()
     )
+
+
+def _words(window: tuple[dt.date, dt.date]) -> str:
+    return f"{format_day(window[0])} to {format_day(window[1])}"
 
 
 def _date(day: int) -> dt.date:

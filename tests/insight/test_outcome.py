@@ -16,7 +16,8 @@ from scipy import stats
 
 from gpuseg.core.promise import Promise
 from gpuseg.errors import InputError
-from gpuseg.insight.outcome import feature_associations, outcome_rates, read_outcome, suggested_test
+from gpuseg.insight.next_test import suggested_test
+from gpuseg.insight.outcome import feature_associations, outcome_rates, read_outcome
 from gpuseg.insight.rates import (
     Rate,
     benjamini_hochberg,
@@ -320,7 +321,7 @@ def test_text_keys_and_other_names():
         ({"window": ("soon", "later")}, "is not a calendar day"),
         ({"window": (None, "2017-09-30")}, "lacks a day"),
         ({"features_until": "2017-09-01"}, "the features know everything up to 2017-09-01"),
-        ({"customer": "id"}, "have no single column 'id'; they have who, start, end"),
+        ({"customer": "id"}, "the outcome events have no single column 'id'; they have who, at"),
         ({"event_time": "who"}, "'who' is int64, not dates or times"),
         ({"time_zone": "New York"}, "is not a known time zone"),
         ({"window": ("2017-09-24", "2017-09-30")}, "nobody was contacted from"),
@@ -394,8 +395,46 @@ def test_a_plan_needs_a_difference_and_probabilities():
     rates = outcome_rates(range(200), ids, np.ones(200, bool), outcome)
     test = suggested_test(rates, 1)
     assert (test.per_arm, test.per_arm_half, test.feasible) == (None, None, False)
-    assert "no difference to plan a test for" in test.sentence("A")
+    assert test.sentence("A").startswith('Draw 100 at random from "A" and 100 from everybody else')
+    assert "a difference of 19 percentage points from 50\xa0% would show" in test.sentence("A")
     with pytest.raises(InputError, match="power=1"):
         suggested_test(rates, 1, power=1)
     with pytest.raises(InputError, match="there is no segment 7"):
         suggested_test(rates, 7)
+
+
+def test_without_contacts_every_customer_counts():
+    found = read_outcome(
+        events((0, 1, 40), (1, 2, 3)), **{k: v for k, v in ROLES.items() if "contact" not in k}
+    )
+    assert found.contacted is None
+    contacted, happened = found.flags(range(100))
+    assert contacted is None
+    ids = np.arange(100) % 2
+    rates = outcome_rates(range(100), ids, contacted, happened)
+    assert rates.denominator == "of all customers"
+    assert rates.whole == Rate(2, 100)
+    assert rates.segment(0).contacted_share == 1.0
+    test = suggested_test(rates, 0)
+    assert (test.control, test.per_arm, test.available) == ("held out", None, 25)
+    assert test.sentence("A").startswith(
+        'Draw two groups of 25 at random from "A", contact one and hold the other out'
+    )
+    assert [f.auc for f in feature_associations(pa.table({"x": np.arange(100)}), happened, None)] == [1 / 98]
+    roles = ROLES | {"window": ("2017-09-10", "2017-09-12")}
+    with pytest.raises(InputError, match="nobody had the outcome from"):
+        read_outcome(events(), **{k: v for k, v in roles.items() if "contact" not in k})
+    with pytest.raises(InputError, match="contacts need contact_start="):
+        read_outcome(events(), contacts(), **ROLES | {"contact_start": None})
+
+
+def test_the_table_has_a_row_a_segment():
+    keys, ids, contacted, outcome = made()
+    contacted = contacted & (ids != 4)
+    rates = outcome_rates(keys, ids, contacted, outcome & contacted)
+    rows = rates.to_table({i: f"S{i}" for i in range(1, 5)}).to_pylist()
+    assert [(row["segment_id"], row["segment_name"]) for row in rows] == [(i, f"S{i}") for i in range(1, 5)]
+    assert rows[0]["rate"] == rates.segment(1).rate.value
+    assert (rows[0]["rate_low"], rows[0]["rate_high"]) == rates.segment(1).rate.interval
+    assert (rows[0]["q"], rows[0]["enough"]) == (rates.segment(1).q, True)
+    assert [rows[3][name] for name in ("contacted", "rate", "difference", "p")] == [0, None, None, None]
