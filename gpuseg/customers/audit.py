@@ -138,6 +138,10 @@ _PHRASES = {
         "round the column, raise minor_units, or leave such rows out with on_bad_rows='reject'",
     ),
     "too large": ("is beyond 2**53 minor units", "lower minor_units, " + _REJECT_CURE),
+    "no quantity": (
+        "is the price of one piece, and the quantity is missing (null)",
+        _REJECT_CURE,
+    ),
     "negative": (
         "is negative on a line that is not a return",
         "give the money taken off as a positive number (negate the column)",

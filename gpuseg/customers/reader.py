@@ -111,6 +111,8 @@ class Reader:
         Roles whose columns are unusable, already reported.
     dialect : CsvDialect
         What the text of CSV means.
+    amount_of : str
+        What an amount is for: "line", or one "piece" of the quantity.
     """
 
     roles: Roles
@@ -121,6 +123,7 @@ class Reader:
     as_text: bool = False
     skip: frozenset[str] = field(default_factory=frozenset)
     dialect: CsvDialect = field(default_factory=CsvDialect)
+    amount_of: str = "line"
 
     def usable(self) -> dict[str, str]:
         """Role to column, for the roles whose column can be read."""
@@ -169,6 +172,7 @@ class Reader:
         return values.categories(array, UNKNOWN)
 
     def _assemble(self, columns: dict[str, Any], tally: _Tally, customer_type: pa.DataType | None) -> Checked:
+        self._multiply(columns, tally)
         self._check_signs(columns, tally)
         keep = tally.rows_to_keep(self.on_bad_rows, columns.get("consent"))
         rejected = tally.n_rows - int(np.count_nonzero(keep))
@@ -182,6 +186,12 @@ class Reader:
         if rejected:
             table = table.filter(pa.array(keep))
         return Checked(table, Audit(tally.n_rows, rejected, tally.found, span), customer_type)
+
+    def _multiply(self, columns: dict[str, Any], tally: _Tally) -> None:
+        if self.amount_of == "piece" and {"amount", "quantity"} <= set(columns):
+            lines = values.line_amounts(columns["amount"], columns["quantity"])
+            tally.take("amount", self.usable()["amount"], lines)
+            columns["amount"] = lines.values
 
     def _check_signs(self, columns: dict[str, Any], tally: _Tally) -> None:
         for role in ("discount", "coupon"):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gpuseg.customers import contents, local_time
+from gpuseg.customers import contents, local_time, options
 from gpuseg.customers import roles as role_rules
 from gpuseg.customers.audit import NOTE, Audit
 from gpuseg.customers.dialect import CsvDialect, csv_dialect
@@ -23,7 +23,7 @@ from gpuseg.customers.parts import Source, first_records
 from gpuseg.customers.reader import Checked, Reader
 from gpuseg.customers.roles import Roles
 from gpuseg.customers.sources import is_dask_frame, open_source
-from gpuseg.errors import InputError, SchemaError
+from gpuseg.errors import SchemaError
 
 logger = logging.getLogger("gpuseg.customers")
 
@@ -166,6 +166,7 @@ def read_transactions(
     minor_units: int = 2,
     on_bad_rows: str = "error",
     csv: CsvDialect | Mapping[str, Any] | None = None,
+    amount_of: str = "line",
     head: int | None = None,
 ) -> Transactions:
     """Read transaction records: one row a line of a receipt, or a row a purchase.
@@ -186,7 +187,8 @@ def read_transactions(
     basket : str, optional
         Column with the number of the receipt; visits are then distinct receipts, else distinct days.
     quantity : str, optional
-        Column with the number of pieces (or weight, or volume). Kept, counted where 0 or less, never multiplied.
+        Column with the number of pieces (or weight, or volume). Kept, counted where 0 or less; multiplied with nothing
+        unless ``amount_of`` says so.
     product : str, optional
         Column with the key of the product.
     category : str, optional
@@ -217,6 +219,9 @@ def read_transactions(
         How CSV files are written: ``separator``, ``decimal``, ``thousands``, ``encoding``, ``header``, and
         ``day_first`` or ``time_format``; see :class:`~gpuseg.customers.dialect.CsvDialect`. Default: UTF-8 with commas
         (tabs in ``.tsv``), decimal points and ISO 8601 times. What is in another form is a problem, never a guess.
+    amount_of : {"line", "piece"}, default "line"
+        "piece": ``amount`` holds the price of one piece, and the money of a line is that times its ``quantity``: exact
+        for whole numbers of pieces, the nearest minor unit for weights (counted).
     head : int, optional
         Read only about so many of the first records of each file: to look for problems in a sample.
 
@@ -266,46 +271,21 @@ def read_transactions(
         consent=consent,
     )
     reader = Reader(
-        declared, _zone_option(time_zone, naive), naive, _minor_option(minor_units), _bad_rows(on_bad_rows)
+        declared,
+        options.zone_option(time_zone, naive),
+        naive,
+        options.minor_option(minor_units),
+        options.bad_rows_option(on_bad_rows),
+        amount_of=options.amount_option(amount_of, declared),
     )
     dialect = None if csv is None else csv_dialect(csv)
     if is_dask_frame(source):
-        _refuse_for_dask(csv=csv, head=head, naive=naive if naive == "error" else None)
+        options.refuse_for_dask(csv=csv, head=head, naive=naive if naive == "error" else None)
         from gpuseg.customers import dask_frames
 
         return dask_frames.read_dask(source, reader, time_zone)
     opened = open_source(source, reader.columns(), dialect)
     return _read_opened(opened if head is None else first_records(opened, head), reader, time_zone)
-
-
-def _refuse_for_dask(**options: object) -> None:
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(
-                f"{name}={value!r} is for files and frames, not for a Dask dataframe; leave it out"
-            )
-
-
-def _zone_option(time_zone: str | None, naive: str) -> str:
-    if naive not in {"utc", "local", "error"}:
-        raise InputError(f"naive={naive!r} is not an option; use 'utc', 'local' or 'error'")
-    if time_zone is None:
-        if naive == "local":
-            raise InputError("naive='local' needs time_zone=, the zone whose wall clock the times show")
-        return "UTC"
-    return local_time.check_zone(time_zone)
-
-
-def _minor_option(minor_units: object) -> int:
-    if isinstance(minor_units, bool) or not isinstance(minor_units, int) or not 0 <= minor_units <= 6:
-        raise InputError(f"minor_units={minor_units!r} is not a number of decimals from 0 to 6")
-    return minor_units
-
-
-def _bad_rows(on_bad_rows: str) -> str:
-    if on_bad_rows not in {"error", "reject"}:
-        raise InputError(f"on_bad_rows={on_bad_rows!r} is not an option; use 'error' or 'reject'")
-    return on_bad_rows
 
 
 def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Transactions:

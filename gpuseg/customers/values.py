@@ -158,6 +158,25 @@ def times(array: pa.Array, zone: str, naive: str, dialect: CsvDialect = _PLAIN) 
     return Converted(stamps, _masks(bad), notes)
 
 
+def line_amounts(prices: Int64, pieces: pa.Array) -> Converted:
+    """Amounts of lines from prices of one piece and numbers of pieces, in minor units.
+
+    Exact for whole numbers of pieces; of a weight, the nearest minor unit, ties to even as on a receipt, counted.
+    """
+    missing = nulls(pieces)
+    counts = np.where(np.isfinite(_filled(pieces, 0.0)), _filled(pieces, 0.0), 0.0)
+    with np.errstate(over="ignore"):
+        products = prices * counts
+    too_large = ~(np.abs(products) <= LARGEST_MINOR)
+    whole = (counts == np.rint(counts)) & ~too_large
+    exact = prices * np.where(whole, counts, 0.0).astype(np.int64)
+    rounded = np.rint(np.where(too_large, 0.0, products)).astype(np.int64)
+    notes = {"rounded to minor units": int(np.count_nonzero(~whole & ~too_large & (products != rounded)))}
+    return Converted(
+        np.where(whole, exact, rounded), _masks({"no quantity": missing, "too large": too_large}), notes
+    )
+
+
 def flags(array: pa.Array, *, when_null: str) -> Converted:
     """True or false a row; nulls are false, counted under ``when_null``."""
     array = plain(array)

@@ -130,7 +130,9 @@ def guess_roles(
         and set(_words(amount)) & _UNIT_PRICE
         and "quantity" in roles
     ):
-        notes["amount"] = "is this the price of one piece? gpuseg counts the money of the whole line"
+        notes["amount_of"] = (
+            "NOT CERTAIN: the column's name says price; line, if it is the money of the whole line"
+        )
     return roles, notes
 
 

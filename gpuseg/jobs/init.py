@@ -114,6 +114,9 @@ def _first_draft(file: str, folder: Path, stated: Mapping[str, str]) -> tuple[Dr
     roles, role_notes = guess_roles(columns, stated)
     consent = roles.pop("consent", None)
     values["roles"] = {role: roles[role] for role in ROLE_KINDS if role in roles}
+    if "amount_of" in role_notes:
+        values["amount_of"] = "piece"
+        notes["amount_of"] = role_notes.pop("amount_of")
     notes |= {f"roles.{role}": note for role, note in role_notes.items()}
     if consent is not None:
         notes["consent"] = f"{consent!r} looks like it: consent: {{column: {consent}, purpose: ...}}"

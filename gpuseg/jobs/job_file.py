@@ -59,6 +59,10 @@ class JobFile(Section):
         "utc", description="What times without a zone show: UTC, or the wall clock of time_zone (local)."
     )
     minor_units: Annotated[int, Field(ge=0, le=6)] = Field(2, description="Decimals of the currency.")
+    amount_of: Literal["line", "piece"] = Field(
+        "line",
+        description="Whether amount is the money of the line, or the price of one piece, times quantity.",
+    )
     bad_rows: Literal["error", "reject"] = Field(
         "error", description="Rows that cannot be used stop the run, or are left out and counted."
     )
@@ -104,6 +108,8 @@ class JobFile(Section):
         problems = self._column_problems()
         if self.naive == "local" and self.time_zone is None:
             problems.append("naive: local needs a time_zone, the one whose wall clock the times show")
+        if self.amount_of == "piece" and "quantity" not in self.used_roles():
+            problems.append("amount_of: piece needs the role quantity, which the price is multiplied with")
         until = self.use_case.features_until if self.use_case else None
         if until is not None and self.features.as_of not in {None, until}:
             problems.append(
@@ -192,6 +198,7 @@ class JobFile(Section):
                 naive="error" if self.time_zone is None else self.naive,
                 minor_units=self.minor_units,
                 on_bad_rows=self.bad_rows,
+                amount_of=self.amount_of,
                 csv=self.source.dialect(),
                 head=head,
             )

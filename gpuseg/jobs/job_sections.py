@@ -169,9 +169,9 @@ class Roles(Section):
 
     customer: Text = Field(description="Column with the key of the customer; leading zeros are kept.")
     time: Text = Field(description="Column with the time or date of the record.")
-    amount: Text = Field(description="Column with the money of the line, after discounts.")
+    amount: Text = Field(description="Column with the money of the line, after discounts (see amount_of).")
     basket: Text | None = Field(None, description="Column with the number of the receipt.")
-    quantity: Text | None = Field(None, description="Column with the number of pieces; never multiplied.")
+    quantity: Text | None = Field(None, description="Column with the number of pieces.")
     product: Text | None = Field(None, description="Column with the key of the product.")
     category: Text | None = Field(
         None, description="Column with the spend category, a name or a merchant code."

@@ -332,3 +332,21 @@ def test_arrow_text_in_every_encoding():
         assert (
             records(tx)["customer"].to_pylist() == records(tx)["category"].to_pylist() == ["b", "x", "c", "x"]
         )
+
+
+def test_prices_of_pieces_are_multiplied_exactly():
+    table = simple(
+        paid=pa.array([0.29, 0.1, 2.55, 1.99, 0.05]), n=pa.array([100_000_000_001.0, 3.0, -2.0, 0.755, 0.5])
+    )
+    tx = gs.read_transactions(table, quantity="n", amount_of="piece", **SIMPLE)
+    assert records(tx)["amount"].to_pylist() == [2_900_000_000_029, 30, -510, 150, 2]
+    assert tx.notes()["amount rounded to minor units"] == 2
+    assert tx.n_nonpositive_amount == 1
+    short = simple(paid=pa.array([1.0, 1.0, 1e9]), n=pa.array([None, 2.0, 1e9]))
+    tx = gs.read_transactions(short, quantity="n", amount_of="piece", on_bad_rows="reject", **SIMPLE)
+    assert tx.rejects == {"amount no quantity": 1, "amount too large": 1}
+    assert records(tx)["amount"].to_pylist() == [200]
+    with pytest.raises(InputError, match="amount_of='piece' needs quantity="):
+        gs.read_transactions(table, amount_of="piece", **SIMPLE)
+    with pytest.raises(InputError, match="amount_of='unit'"):
+        gs.read_transactions(table, amount_of="unit", **SIMPLE)

@@ -169,7 +169,16 @@ def test_the_price_of_a_piece_is_asked_about():
     columns = [Column("who", "text"), Column("qty", "whole"), Column("unit_price", "number")]
     roles, notes = guess_roles(columns, {"customer": "who"})
     assert roles == {"customer": "who", "quantity": "qty", "amount": "unit_price"}
-    assert "price of one piece" in notes["amount"]
+    assert "NOT CERTAIN: the column's name says price" in notes["amount_of"]
+
+
+def test_prices_of_pieces_become_money_of_lines(init):
+    names = "InvoiceNo,CustomerID,Quantity,InvoiceDate,UnitPrice"
+    text = f"{names}\n1,17,3,13/1/2010 8:26,2.55\n2,17,-1,13/1/2010 9:00,2.55\n"
+    job, written, said = init(text)
+    assert "amount_of: piece  # NOT CERTAIN" in written
+    assert "Look at amount_of" in said
+    assert [row["amount"] for row in rows(job)] == [765, -255]
 
 
 def test_a_column_that_nothing_points_to_is_asked_for(init, tmp_path):

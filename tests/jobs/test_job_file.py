@@ -89,7 +89,9 @@ def test_the_shipped_schema_is_the_models():
     schema = json.loads(job_schema())
     assert set(schema["properties"]) == set(JobFile.model_fields)
     assert schema["additionalProperties"] is False
-    assert [name for name, value in schema["properties"].items() if not {"description", "$ref"} & set(value)] == []
+    assert [
+        name for name, value in schema["properties"].items() if not {"description", "$ref"} & set(value)
+    ] == []
 
 
 def test_every_problem_is_listed_at_once_by_line(wrong):
@@ -139,6 +141,7 @@ def test_what_must_be_there(wrong):
         ("minor_units: two", "'minor_units' is 'two' (line 6); it must be a whole number"),
         ("columns: [a]", "'columns' is ['a'] (line 6); it must be a section with keys"),
         ("features:", "'features' is empty (line 6); it must be a section with keys"),
+        ("amount_of: piece", "amount_of: piece needs the role quantity"),
         ("naive: local", "naive: local needs a time_zone"),
         ("sensitive: {opt_in: [alcohol]}", "sensitive (line 6): opt_in needs a purpose"),
         (
