@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpuseg.insight.answer import Answer
 from gpuseg.insight.certainty import Certainty
 from gpuseg.insight.profile import Profiles
 from gpuseg.insight.words import Wording, format_percent, format_score
@@ -11,7 +12,11 @@ _NOTABLE = 1.2
 
 
 def findings(
-    profiles: Profiles, names: dict[int, str], certainty: Certainty, wording: Wording
+    profiles: Profiles,
+    names: dict[int, str],
+    certainty: Certainty,
+    wording: Wording,
+    answer: Answer | None = None,
 ) -> tuple[str, ...]:
     """What was found, most general first.
 
@@ -25,11 +30,14 @@ def findings(
         How far to trust it.
     wording : Wording
         What this business calls its things.
+    answer : Answer, optional
+        What the segments say about the decision.
 
     Returns
     -------
     tuple of str
-        How many segments and which is the largest; whose share of the spend stands out, if any does; how sure.
+        How many segments and which is the largest; which to consider, or without an answer whose share of the spend
+        stands out, if any does; how sure.
     """
     largest = max(profiles.segment_ids, key=lambda segment_id: (profiles.size(segment_id), -segment_id))
     customers = wording.count(profiles.n_customers)
@@ -39,7 +47,9 @@ def findings(
     ]
     spend = {segment_id: profiles.share_of("spend", segment_id) or 0.0 for segment_id in profiles.segment_ids}
     top = max(spend, key=lambda segment_id: (spend[segment_id] / profiles.share(segment_id), -segment_id))
-    if spend[top] >= _NOTABLE * profiles.share(top):
+    if answer is not None:
+        found.append(_to_consider(answer, names))
+    elif spend[top] >= _NOTABLE * profiles.share(top):
         found.append(
             f'"{names[top]}" holds {format_percent(profiles.share(top))} of the {wording.customers} and '
             f"{format_percent(spend[top])} of the spend."
@@ -49,6 +59,18 @@ def findings(
         f"How sure: {_lower_first(certainty.verdict)} Mean silhouette {format_score(certainty.silhouette)}{scale}."
     )
     return tuple(sentence.replace("\N{NO-BREAK SPACE}", " ") for sentence in found)  # terminals need none
+
+
+def _to_consider(answer: Answer, names: dict[int, str]) -> str:
+    chosen, verb = answer.chosen, answer.asked.counted
+    if chosen is None:
+        return f"Too few were {verb} in every segment to say which to consider."
+    low, high = (format_percent(end) for end in chosen.rate.interval)
+    return (
+        f'Consider "{names[chosen.segment_id]}" first: {format_percent(chosen.rate.value)} of its {chosen.rate.base:,} '
+        f"{verb} {answer.asked.did} ({low} to {high}), against {format_percent(chosen.rest.value)} of the others "
+        f"{verb}; association, not effect: test it."
+    )
 
 
 def _lower_first(sentence: str) -> str:

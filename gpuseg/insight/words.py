@@ -11,6 +11,8 @@ from enum import StrEnum
 MINUS = "\N{MINUS SIGN}"
 NONE = "\N{EN DASH}"
 """Stands where there is no figure."""
+FEW = "\N{ASTERISK OPERATOR}"
+"""Stands for a figure of a group that is too small to show."""
 _SPACE = "\N{NO-BREAK SPACE}"
 
 

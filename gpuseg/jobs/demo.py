@@ -9,20 +9,28 @@ from typing import Any
 
 from gpuseg import datasets
 from gpuseg.customers.transactions import read_transactions
+from gpuseg.insight.answer import Asked
 from gpuseg.insight.findings import findings
-from gpuseg.insight.report import Report
+from gpuseg.insight.outcome import read_outcome
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.output import RunFolder
-from gpuseg.jobs.pipeline import Segmentation, Settings, segment_customers
+from gpuseg.jobs.pipeline import Settings, segment_customers
 from gpuseg.jobs.progress import Progress
+from gpuseg.jobs.reporting import Words, report_of
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.writing import REPORT, write_manifest, write_report, write_tables
+from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
 
 SOURCE = "The Complete Journey: households of a grocery chain"
-SETTINGS = Settings(n_categories=6, coverage=("2017-01-01", "2017-12-31"), lookback=31)
+YEAR = ("2017-01-01", "2017-12-31")
+FEATURES_UNTIL = "2017-08-31"
+WINDOW = ("2017-09-01", "2017-12-31")
+SETTINGS = Settings(
+    n_categories=6, as_of=FEATURES_UNTIL, coverage=YEAR, lookback=31, min_size=100, max_share=0.5, n_boot=20
+)
 """The six largest departments have at least a twentieth of a household's spend each; a share of a smaller one is mostly
 zeros, and its few heavy buyers would become a segment of their own. The records cover 2017. They begin in January, and
-80 % of the households with them: those are no acquisition cohort."""
+80 % of the households with them: those are no acquisition cohort. Features end where the outcome's window begins; a
+segment that a mailing is planned for needs 100 households, and one that holds half of all would decide nothing."""
 
 _DEPARTMENTS = {
     "DELI": "deli",
@@ -35,6 +43,15 @@ _DEPARTMENTS = {
     "PRODUCE": "produce",
 }
 _WORDING = Wording("household", "households", "department", "departments", "$", _DEPARTMENTS)
+
+WORDS = Words(
+    title="Who should get the next coupon mailing?",
+    question=(
+        "A grocery chain mails coupons to some of its households. Which group should it try next, judged by who of "
+        "those mailed from September to December 2017 redeemed a coupon?"
+    ),
+    decision="Which households to put on the list for the next coupon mailing.",
+)
 
 
 @dataclass(frozen=True)
@@ -92,35 +109,40 @@ def run_demo(out: Path | None, progress: Progress) -> DemoResult:
             roles: dict[str, Any] = dict(datasets.COMPLETE_JOURNEY_ROLES)
             tx = read_transactions(datasets.complete_journey(), **roles)
             stage.add_rows(tx.n_rows or 0)
-        found = segment_customers(tx, SETTINGS, stages, _WORDING)
-        said = findings(found.profiles, found.names, found.certainty, _WORDING)
-        report = _report(found, started)
+        with stages.stage("read the outcome") as stage:
+            asked = coupon_mailing()
+            stage.add_rows(len(asked.outcome.happened))
+        found = segment_customers(tx, SETTINGS, stages, _WORDING, asked)
+        said = findings(found.profiles, found.names, found.certainty, _WORDING, found.answer)
+        report = report_of(found, WORDS, SOURCE, started, _WORDING)
         with stages.stage("write results") as stage:
-            write_tables(folder, found)
-            write_report(folder, report)
+            write_tables(folder, found, run_id_of("demo", found))
+            write_report(folder, found, report)
             stage.add_rows(found.profiles.n_customers)
         write_manifest(folder, "demo", found, report, stages, said)
     return DemoResult(folder.path, said)
 
 
-def _report(found: Segmentation, started: datetime) -> Report:
-    return Report(
-        title="Which households shop alike?",
-        question=(
-            "Groups of households that behave alike: how often and how regularly they come, how much and what they "
-            "buy, how far on discount."
-        ),
-        decision=None,
-        source=SOURCE,
-        started=started,
-        wording=_WORDING,
-        tx=found.tx,
-        facts=found.facts,
-        feature_names=found.feature_names,
-        seed=found.settings.seed,
-        choice=found.choice,
-        profiles=found.profiles,
-        names=found.names,
-        certainty=found.certainty,
-        retention=found.retention,
+def coupon_mailing() -> Asked:
+    """Who was mailed a campaign in the window of the outcome, and who redeemed a coupon there.
+
+    Raises
+    ------
+    SourceError
+        The demo data are not installed.
+    """
+    mailed = datasets.complete_journey_table("campaigns").join(
+        datasets.complete_journey_table("campaign_descriptions"), "campaign_id"
     )
+    outcome = read_outcome(
+        datasets.complete_journey_table("coupon_redemptions"),
+        mailed,
+        window=WINDOW,
+        customer="household_id",
+        event_time="redemption_date",
+        contact_start="start_date",
+        contact_end="end_date",
+        coverage=YEAR,
+        features_until=FEATURES_UNTIL,
+    )
+    return Asked(outcome, did="redeemed a coupon", contacted="mailed", act="mail")

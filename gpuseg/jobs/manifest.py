@@ -34,6 +34,7 @@ _LIBRARIES = (
     "scikit-learn",
     "scipy",
     "tzdata",
+    "xlsxwriter",
 )
 
 
@@ -71,6 +72,8 @@ class Manifest:
         Every other file of the folder.
     findings : sequence of str
         What the run found, in plain words.
+    run_id : str
+        What its tables call it: the same records, choices and version have the same id.
     """
 
     job: str
@@ -83,6 +86,7 @@ class Manifest:
     stages: Sequence[Stage]
     files: Sequence[OutputFile]
     findings: Sequence[str]
+    run_id: str = ""
 
     def to_json(self) -> str:
         """The manifest as JSON text: strict (no NaN), keys in a stated order."""
@@ -101,6 +105,7 @@ class Manifest:
             "contract": CONTRACT,
             "promise": weakest(stage.promise for stage in self.stages).value,
             "job": self.job,
+            "run_id": self.run_id,
             "started": f"{self.started:%Y-%m-%dT%H:%M:%SZ}",
             "findings": list(self.findings),
             "input": dict(self.input),

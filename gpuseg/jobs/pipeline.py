@@ -16,14 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sklearn.exceptions import ConvergenceWarning
 
+from gpuseg.core.promise import Promise
 from gpuseg.customers.cohorts import CohortRetention, cohort_retention
 from gpuseg.customers.features import customer_state, customer_summary, features
 from gpuseg.customers.frames import FACTS
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError, TooFewRowsError
+from gpuseg.insight.alternatives import Alternative, alternatives, group_weights
+from gpuseg.insight.answer import Answer, Asked, answer
 from gpuseg.insight.certainty import Certainty, segment_certainties
+from gpuseg.insight.customer_rows import recipe_of
 from gpuseg.insight.measures import measures_of
+from gpuseg.insight.model import SegmentModel, build_model
 from gpuseg.insight.naming import name_segments
 from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.words import Wording
@@ -58,6 +63,14 @@ class Settings:
         First and last day that the records cover completely.
     lookback : int
         Days after the start of coverage in which nobody is taken for a new customer.
+    min_size : int or None
+        Customers that every segment needs.
+    max_share : float or None
+        Share of the customers that a segment may have.
+    n_boot : int or None
+        Bootstrap replicates behind the stability of the segments; None does without.
+    min_cell : int
+        Smaller groups of customers are not shown.
     """
 
     clusters: tuple[int, ...] = tuple(range(3, 9))
@@ -67,6 +80,10 @@ class Settings:
     period: str = "month"
     coverage: tuple[str, str] | None = None
     lookback: int = 0
+    min_size: int | None = None
+    max_share: float | None = None
+    n_boot: int | None = None
+    min_cell: int = 10
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,16 @@ class Segmentation:
         How far to trust it.
     retention : CohortRetention
         By period of the first purchase.
+    built : pyarrow.Table
+        The features of ``keys``, unscaled.
+    summary : pyarrow.Table
+        Figures of every customer in original units.
+    model : SegmentModel
+        What assigns new customers.
+    alternatives : tuple of Alternative
+        How far other choices would agree.
+    answer : Answer or None
+        What the segments say about the decision.
     """
 
     tx: Transactions
@@ -120,28 +147,34 @@ class Segmentation:
     names: dict[int, str]
     certainty: Certainty
     retention: CohortRetention
+    built: pa.Table
+    summary: pa.Table
+    model: SegmentModel
+    alternatives: tuple[Alternative, ...]
+    answer: Answer | None
 
-    def segments_table(self) -> pa.Table:
-        """One row a customer, ascending by key: the key with its own name and type, the segment, the silhouettes."""
+    def segments_table(self, run_id: str) -> pa.Table:
+        """One row a customer, ascending by key: the key with its own name and type, segment, margin, silhouettes."""
+        placed = self.model.assign(self.built)
+        placed = placed.append_column("silhouette", pa.array(self.euclidean.values))
+        placed = placed.append_column("silhouette_squared", pa.array(self.squared.values))
         n_rest = len(self.keys_without_purchase)
-        names = {FALLBACK_ID: FALLBACK_NAME, **self.names}
-        ids = np.concatenate([self.segment_ids, np.full(n_rest, FALLBACK_ID, np.int32)])
-        nulls = np.arange(len(ids)) >= len(self.segment_ids)
-        rest = np.zeros(n_rest)
-        table = pa.table(
-            {
-                self.tx.roles.customer: pa.concat_arrays([self.keys, self.keys_without_purchase]),
-                "segment_id": pa.array(ids),
-                "segment_name": pa.array([names[segment_id] for segment_id in ids.tolist()]),
-                "silhouette": pa.array(np.append(self.euclidean.values, rest), mask=nulls),
-                "silhouette_squared": pa.array(np.append(self.squared.values, rest), mask=nulls),
-            }
-        )
-        return table.sort_by(self.tx.roles.customer)
+        known = {
+            self.tx.roles.customer: self.keys_without_purchase,
+            "segment_id": pa.array([FALLBACK_ID] * n_rest, pa.int32()),
+            "segment_name": pa.array([FALLBACK_NAME] * n_rest, pa.string()),
+            "is_fallback": pa.array([True] * n_rest, pa.bool_()),
+        }
+        rest = pa.table({f.name: known.get(f.name, pa.nulls(n_rest, f.type)) for f in placed.schema})
+        table = pa.concat_tables([placed.replace_schema_metadata(None), rest.cast(placed.schema)])
+        table = table.append_column("run_id", pa.array([run_id] * len(table), pa.string()))
+        return table.sort_by(self.tx.roles.customer).combine_chunks().replace_schema_metadata(None)
 
 
-def segment_customers(tx: Transactions, settings: Settings, stages: Stages, wording: Wording) -> Segmentation:
-    """Features, scaling, the choice of k, silhouettes, cohorts and profiles.
+def segment_customers(
+    tx: Transactions, settings: Settings, stages: Stages, wording: Wording, asked: Asked | None = None
+) -> Segmentation:
+    """Features, scaling, the choice of k, silhouettes, cohorts, profiles and the answer to the decision.
 
     Parameters
     ----------
@@ -153,6 +186,8 @@ def segment_customers(tx: Transactions, settings: Settings, stages: Stages, word
         Draws and remembers the stages.
     wording : Wording
         What this business calls its things; it changes words, never a figure.
+    asked : Asked, optional
+        The outcome of the decision, in a window after ``settings.as_of``.
 
     Returns
     -------
@@ -172,41 +207,70 @@ def segment_customers(tx: Transactions, settings: Settings, stages: Stages, word
         summary = customer_summary(tx, settings.as_of, settings.n_categories, state=state)
         stage.add_rows(len(built))
     with stages.stage("scale features") as stage:
-        scaled = ExactScaler().fit_transform(built)
+        scaler = ExactScaler().fit(built)
+        weights = group_weights(tuple(scaler.feature_names_in_))
+        scaler.scale_ = scaler.scale_ * weights
+        scaled = scaler.transform(built)
         stage.add_rows(len(scaled))
+    customer = tx.roles.customer
     with stages.stage("choose the number of segments") as stage:
-        choice = _choose(scaled, settings)
+        choice = _choose(scaled, settings, None if asked is None else asked.truths(built[customer]))
         segment_ids, clusters = number_by_size(np.asarray(choice.model.labels_))
         stage.add_rows(len(scaled))
     with stages.stage("measure silhouettes") as stage:
         euclidean = silhouettes(scaled, segment_ids, metric="euclidean")
         squared = silhouettes(scaled, segment_ids, metric="sqeuclidean")
         stage.add_rows(len(scaled))
+    with stages.stage("try other choices") as stage:
+        tried = alternatives(scaled, weights, segment_ids, choice, settings.seed)
+        stage.add_rows(len(scaled))
     with stages.stage("follow cohorts") as stage:
         retention = cohort_retention(tx, settings.period, settings.coverage, settings.lookback)
         stage.add_rows(retention.n_customers)
     with stages.stage("describe segments") as stage:
-        customer = tx.roles.customer
         placed = pc.is_in(summary[customer], value_set=built[customer].combine_chunks())
         described = summary.filter(placed)
         profiles = profile_segments(described, segment_ids, measures_of(described.column_names, wording))
+        names = name_segments(profiles)
         stage.add_rows(len(described))
+    keys = _one(built[customer])
+    found = None
+    if asked is not None:
+        with stages.stage("compare the outcome", Promise.REPEATABLE) as stage:
+            found = answer(asked, keys, segment_ids, built)
+            stage.add_rows(found.rates.whole.base)
+    facts = _facts(built)
+    rates = {} if found is None else {s.segment_id: s.rate.value for s in found.rates.segments if s.rate.base}
+    model = build_model(
+        choice.model,
+        scaler,
+        built,
+        [(number, names[number], cluster) for number, cluster in enumerate(clusters, start=1)],
+        recipe=recipe_of(tx, state, facts, settings.as_of),
+        fallback=(FALLBACK_ID, FALLBACK_NAME),
+        outcome_rates=rates,
+    )
     return Segmentation(
         tx=tx,
         settings=settings,
-        keys=_one(built[customer]),
+        keys=keys,
         keys_without_purchase=_one(summary[customer].filter(pc.invert(placed))),
         feature_names=tuple(name for name in built.column_names if name != customer),
-        facts=_facts(built),
+        facts=facts,
         choice=choice,
         segment_ids=segment_ids,
         clusters=clusters,
         euclidean=euclidean,
         squared=squared,
         profiles=profiles,
-        names=name_segments(profiles),
+        names=names,
         certainty=_certainty(euclidean, squared, segment_ids),
         retention=retention,
+        built=built,
+        summary=summary,
+        model=model,
+        alternatives=tried,
+        answer=found,
     )
 
 
@@ -233,12 +297,20 @@ def number_by_size(labels: npt.NDArray[np.integer]) -> tuple[Int32, tuple[int, .
     return number[labels], tuple(clusters.tolist())
 
 
-def _choose(scaled: Any, settings: Settings) -> KChoice:
+def _choose(scaled: Any, settings: Settings, truths: npt.NDArray[np.float64] | None) -> KChoice:
     """Choose k; a library warns about segments that nobody can fill, a run refuses them."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
-            return choose_k(scaled, settings.clusters, random_state=settings.seed)
+            return choose_k(
+                scaled,
+                settings.clusters,
+                random_state=settings.seed,
+                min_size=settings.min_size,
+                max_share=settings.max_share,
+                stability=settings.n_boot,
+                outcome=truths,
+            )
         except ConvergenceWarning as warning:
             raise TooFewRowsError(
                 f"{len(scaled):,} customers cannot fill {max(settings.clusters)} different segments ({warning}); "

@@ -1,30 +1,87 @@
-"""The files of a run (jobs; for the steps of a job): tables, report and, last, the manifest."""
+"""The files of a run (jobs; for the steps of a job): tables, model, report and, last, the manifest."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
+from gpuseg import __version__
+from gpuseg.core.promise import CONTRACT
+from gpuseg.insight.model_files import FOLDER, model_contents
 from gpuseg.insight.report import Report, render_report
+from gpuseg.jobs.formats import table_bytes
 from gpuseg.jobs.manifest import Manifest
+from gpuseg.jobs.names import REVIEW, review_bytes
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import FALLBACK_ID, Segmentation
+from gpuseg.jobs.quality_file import quality_json
 from gpuseg.jobs.stages import Stages
+from gpuseg.jobs.workbook import profiles_workbook
 
 REPORT = "report.html"
+README = "README.txt"
+_LINES = {
+    "segments.parquet": "the segment of every customer, with margin and silhouettes",
+    "segments.csv": "the same, for spreadsheets (UTF-8 with a byte order mark)",
+    "features.parquet": "figures of every customer in original units, for gpuseg show",
+    "profiles.parquet": "figures of every segment in original units",
+    "profiles.xlsx": "the same, for spreadsheets",
+    "cohorts.parquet": "customers by the period of their first purchase, and who keeps buying",
+    "quality.json": "how far to trust the segments: silhouettes, stability, other choices, the outcome",
+    REVIEW: "proposed names with their evidence: change and sign them, then gpuseg names",
+    f"{FOLDER}/model.json": "the model: gpuseg assign gives new customers a segment",
+    f"{FOLDER}/arrays.safetensors": "the model's centres",
+    REPORT: "the report: open this first",
+}
 
 
-def write_tables(folder: RunFolder, found: Segmentation) -> None:
-    """Write segments, profiles and cohorts; only the first holds customers' keys."""
-    folder.write_table("segments.parquet", found.segments_table(), holds_customer_ids=True)
+def run_id_of(job: str, found: Segmentation) -> str:
+    """What a run is called in its tables: by records, choices and version, so the same answer has the same id.
+
+    Parameters
+    ----------
+    job : str
+        Name of the job.
+    found : Segmentation
+        What it found.
+    """
+    made_of = json.dumps([found.tx.fingerprint, _parameters(found), __version__, CONTRACT], sort_keys=True)
+    return f"{job}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
+
+
+def write_tables(folder: RunFolder, found: Segmentation, run_id: str) -> None:
+    """Write segments, features, profiles, cohorts and the model; only the first three files hold customers' keys."""
+    segments = found.segments_table(run_id)
+    folder.write_table("segments.parquet", segments, holds_customer_ids=True)
+    folder.write_bytes("segments.csv", table_bytes(segments, "csv"), holds_customer_ids=True)
+    folder.write_table("features.parquet", found.summary, holds_customer_ids=True)
     folder.write_table("profiles.parquet", found.profiles.to_table(found.names))
     folder.write_table("cohorts.parquet", found.retention.to_arrow())
+    folder.write_text("quality.json", quality_json(found, run_id))
+    for name, content in model_contents(found.model).items():
+        folder.write_bytes(f"{FOLDER}/{name}", content)
 
 
-def write_report(folder: RunFolder, report: Report) -> None:
-    """Write the page."""
+def write_report(folder: RunFolder, found: Segmentation, report: Report) -> None:
+    """Write what people read: the workbook, the names to review, the page, and what each file is."""
+    book = profiles_workbook(found.profiles, found.names, found.answer, report.started)
+    folder.write_bytes("profiles.xlsx", book)
+    folder.write_bytes(REVIEW, review_bytes(found.profiles, found.names, report.wording.currency))
     folder.write_text(REPORT, render_report(report))
+    folder.write_text(README, _readme(folder, report.started))
+
+
+def _readme(folder: RunFolder, started: datetime) -> str:
+    lines = [f"Files of the run of {started:%Y-%m-%d %H:%M:%S} UTC, made by gpuseg {__version__}.", ""]
+    for file in folder.files:
+        held = "  [holds customer ids]" if file.holds_customer_ids else ""
+        lines.append(f"{file.name}: {_LINES[file.name]}{held}")
+    lines.append("manifest.json: parameters, counts, versions and the digest of every file; written last")
+    return "\n".join(lines) + "\n"
 
 
 def write_manifest(
@@ -33,6 +90,7 @@ def write_manifest(
     """Write the manifest: the folder is whole."""
     manifest = Manifest(
         job=job,
+        run_id=run_id_of(job, found),
         started=report.started,
         input={"where": report.source, "fingerprint": found.tx.fingerprint},
         parameters=_parameters(found),
@@ -56,9 +114,22 @@ def _parameters(found: Segmentation) -> Mapping[str, Any]:
         "as_of": found.facts["as_of"],
         "features": list(found.feature_names),
         "categories": found.facts["categories"],
-        "scaling": "z-score",
+        "scaling": "z-score; a group of category shares weighs as one feature",
+        "outcome": _asked(found),
         "k": found.choice.k,
         "k_rule": found.choice.reason,
+    }
+
+
+def _asked(found: Segmentation) -> Mapping[str, Any] | None:
+    if found.answer is None:
+        return None
+    asked = found.answer.asked
+    return {
+        "did": asked.did,
+        "contacted": asked.counted,
+        "window": [day.isoformat() for day in asked.outcome.window],
+        "denominator": found.answer.rates.denominator,
     }
 
 

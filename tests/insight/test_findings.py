@@ -9,6 +9,7 @@ from gpuseg.insight.findings import findings
 from gpuseg.insight.measures import measures_of
 from gpuseg.insight.profile import profile_segments
 from gpuseg.insight.words import Wording
+from tests.jobs import made_up
 
 WORDING = Wording("shop", "shops")
 
@@ -35,3 +36,13 @@ def test_an_even_spend_is_no_finding():
 
 def test_no_spend_at_all():
     assert len(said([0.0, 0.0, 0.0, 0.0], 0.3)) == 2
+
+
+def test_an_answer_stands_where_the_spend_would():
+    found = made_up.answered()
+    said = findings(found.profiles, found.names, found.certainty, WORDING, found.answer)
+    chosen = found.answer.chosen
+    assert len(said) == 3
+    assert said[1].startswith(f'Consider "{found.names[chosen.segment_id]}" first: ')
+    assert f"of its {chosen.rate.base} invited bought a ticket (" in said[1]
+    assert said[1].endswith("association, not effect: test it.")

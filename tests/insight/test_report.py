@@ -117,7 +117,7 @@ def test_a_screen_reader_finds_its_way(page):
     for svg in page.all("svg"):
         assert svg.attributes["role"] == "img"
         assert svg.attributes["aria-label"]
-    assert len(page.all("table")) == len(page.all("caption")) == 8
+    assert len(page.all("table")) == len(page.all("caption")) == 9
     assert all(cell.attributes["scope"] in {"row", "col"} for cell in page.all("th"))
     assert all(caption.text.strip() for caption in page.all("caption"))
 
@@ -160,7 +160,7 @@ def test_the_first_screen_answers(page):
         "What was asked Groups of members that behave alike.",
         "160 members in 4 segments.",
         "How sure",
-        "Not tied to a decision yet.",
+        "not tied to a decision.",
         "Mean silhouette",
     ):
         assert words in screen
@@ -168,8 +168,69 @@ def test_the_first_screen_answers(page):
 
 def test_a_decision_replaces_the_warning():
     words = Page(render_report(made_up.report_of(made_up.found(), "Whom to send the spring catalogue"))).words
-    assert "Not tied to a decision" not in words
+    assert "not tied to a decision" not in words
     assert "The decision: Whom to send the spring catalogue" in words
+
+
+@pytest.fixture(scope="module")
+def answered():
+    return render_report(made_up.report_of(made_up.answered(), "Whom to invite"))
+
+
+def test_the_first_screen_says_what_to_do(answered):
+    words = Page(answered).words
+    screen = words[: words.index("The segments Share of")]
+    found = made_up.answered()
+    chosen = found.answer.chosen
+    for said in (
+        f"“{found.names[chosen.segment_id]}” first: 40 members (25",
+        f"of its {chosen.rate.base} invited bought a ticket",
+        "Association, not effect:",
+        "In 3 repeats with members drawn again",
+        "What to do on Monday Test it before rolling it out. Draw",
+        "Invite both alike, and count who bought a ticket within 31 days",
+    ):
+        assert said in screen, said
+
+
+def test_every_segment_has_a_rate_with_its_base_and_a_suggestion(answered):
+    found = made_up.answered()
+    page = Page(answered)
+    for segment in found.answer.rates.segments:
+        assert f"of {segment.rate.base} invited (" in page.words
+        assert found.answer.suggestion(segment.segment_id) in page.words
+    assert page.words.count("Consider first, as a randomised test.") == 1
+
+
+def test_an_answer_reads_as_well_as_none(answered):
+    page = Page(answered)
+    assert len(page.all("table")) == len(page.all("caption")) == 10
+    assert [key for key in made_up.answered().keys.to_pylist() if key in answered] == []
+    assert not re.search(r"\b(nan|NaN|None|inf|True|False)\b", page.words)
+    assert "No stability over resamples" not in answered
+    ids = [e.attributes["id"] for e in page.elements if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+    assert {e.attributes["aria-labelledby"] for e in page.all("section")} <= set(ids)
+
+
+def test_every_choice_has_its_alternatives(page):
+    found = made_up.found()
+    words = page.words[page.words.index("The choices behind it") :]
+    assert {entry.choice for entry in found.alternatives} == {"k", "scaling", "outliers", "draw", "feature"}
+    for entry in found.alternatives:
+        assert f": {entry.agreement:.2f}" in words.replace("\N{MINUS SIGN}", "-")
+    for said in ("3 segments", "5 segments", "the next seed", "without “shares of aisles”", "“Coupon share”"):
+        assert said in words
+
+
+def test_small_groups_are_not_shown():
+    report = dataclasses.replace(made_up.report_of(made_up.answered(), "Whom to invite"), min_cell=41)
+    page = Page(render_report(report))
+    assert "under 41" in page.words
+    assert not re.search(
+        r"\b40\b(?! %)", page.words[page.words.index("The segments") : page.words.index("The choices")]
+    )
+    assert "fewer than 41 invited" in page.words
 
 
 def test_honesty_about_structure(html):

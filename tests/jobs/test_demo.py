@@ -6,7 +6,9 @@ import hashlib
 import json
 import re
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -17,7 +19,21 @@ from gpuseg.errors import SourceError
 from gpuseg.jobs import demo
 from gpuseg.jobs.progress import SilentProgress
 
-FILES = ["cohorts.parquet", "manifest.json", "profiles.parquet", "report.html", "segments.parquet"]
+WITH_IDS = ["features.parquet", "segments.csv", "segments.parquet"]
+FILES = [
+    "README.txt",
+    "cohorts.parquet",
+    "features.parquet",
+    "manifest.json",
+    "model",
+    "profiles.parquet",
+    "profiles.xlsx",
+    "quality.json",
+    "report.html",
+    "review.csv",
+    "segments.csv",
+    "segments.parquet",
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +51,13 @@ def manifest(result):
 def test_the_folder_is_whole(result):
     assert sorted(path.name for path in result.folder.iterdir()) == FILES
     assert re.fullmatch(r"demo-\d{8}T\d{6}Z", result.folder.name)
-    assert [path.name for path in result.folder.parent.iterdir()] == [result.folder.name]
+    assert {path.name for path in result.folder.parent.iterdir()} == {result.folder.name, "demo"}
+    pointer = result.folder.parent / "demo" / "LATEST"
+    assert pointer.read_text(encoding="utf-8") == f"{result.folder.name}\n"
+    assert sorted(path.name for path in (result.folder / "model").iterdir()) == [
+        "arrays.safetensors",
+        "model.json",
+    ]
     times = {name: (result.folder / name).stat().st_mtime_ns for name in FILES}
     assert max(times, key=times.__getitem__) == "manifest.json"
 
@@ -43,7 +65,8 @@ def test_the_folder_is_whole(result):
 def test_the_same_answer_again(result, tmp_path):
     again = demo.run_demo(tmp_path / "again", SilentProgress())
     assert again.findings == result.findings
-    for name in ("segments.parquet", "profiles.parquet", "cohorts.parquet"):
+    timed = {"README.txt", "manifest.json", "profiles.xlsx", "report.html", "model"}
+    for name in (*sorted(set(FILES) - timed), "model/model.json", "model/arrays.safetensors"):
         assert (again.folder / name).read_bytes() == (result.folder / name).read_bytes(), name
     pages = [
         re.sub(r"<time.*?</time>", "", one.report.read_text(encoding="utf-8")) for one in (result, again)
@@ -56,7 +79,10 @@ def test_every_household_is_in_one_segment(result, manifest):
     source = datasets.complete_journey_table("transactions")
     assert table.schema.field("household_id").type == source.schema.field("household_id").type
     assert table.schema.field("segment_id").type == pa.int32()
-    assert table["household_id"].to_pylist() == sorted(set(source["household_id"].to_pylist()))
+    until = pc.less(source["transaction_timestamp"], pa.scalar(np.datetime64("2017-09-01T04:00:00", "us")))
+    seen = source.filter(pc.and_(until, pc.greater(source["sales_value"], 0)))
+    placed = table.filter(pc.invert(table["is_fallback"]))
+    assert placed["household_id"].to_pylist() == sorted(set(seen["household_id"].to_pylist()))
     sizes = {str(row["values"]): row["counts"] for row in table["segment_id"].value_counts().to_pylist()}
     assert sizes == {number: entry["customers"] for number, entry in manifest["counts"]["segments"].items()}
     assert 3 <= len(sizes) <= 8
@@ -65,7 +91,7 @@ def test_every_household_is_in_one_segment(result, manifest):
 
 def test_the_facts_of_these_data(result, manifest):
     counts = manifest["counts"]
-    assert (counts["rows_read"], counts["rows_left_out"], counts["customers"]) == (1_469_307, 0, 2_469)
+    assert (counts["rows_read"], counts["rows_left_out"], counts["customers"]) == (1_469_307, 0, 2_430)
     assert counts["rows_noted"]["quantity zero or negative"] == 8_869
     assert counts["rows_noted"]["category null"] == 4_836
     assert counts["cohorts"]["customers_already"] + counts["cohorts"]["customers_followed"] == 2_469
@@ -79,19 +105,19 @@ def test_the_facts_of_these_data(result, manifest):
 
 
 def test_the_manifest_vouches_for_the_files(result, manifest):
-    assert [entry["name"] for entry in manifest["files"]] == [
-        "segments.parquet",
-        "profiles.parquet",
-        "cohorts.parquet",
-        "report.html",
-    ]
+    listed = {entry["name"] for entry in manifest["files"]}
+    model = {"model/model.json", "model/arrays.safetensors"}
+    assert listed == (set(FILES) - {"manifest.json", "model"}) | model
     for entry in manifest["files"]:
         content = (result.folder / entry["name"]).read_bytes()
         assert (entry["size"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
-        assert entry["holds_customer_ids"] == (entry["name"] == "segments.parquet")
-    assert manifest["promise"] == "exact"
+        assert entry["holds_customer_ids"] == (entry["name"] in WITH_IDS)
+    assert manifest["promise"] == "repeatable"  # p-values of the outcome come through scipy
     assert manifest["stages"][0]["name"] == "read transactions"
-    assert all(stage["promise"] == "exact" and stage["rows"] > 0 for stage in manifest["stages"])
+    assert all(stage["rows"] > 0 for stage in manifest["stages"])
+    weaker = [stage["name"] for stage in manifest["stages"] if stage["promise"] != "exact"]
+    assert weaker == ["compare the outcome"]
+    assert re.fullmatch("demo-[0-9a-f]{12}", manifest["run_id"])
     assert re.fullmatch(r"[0-9a-f]{32}", manifest["input"]["fingerprint"])
     assert manifest["engine"].startswith("cpu (")
     assert manifest["parameters"]["seed"] == 0
@@ -102,15 +128,43 @@ def test_the_manifest_vouches_for_the_files(result, manifest):
 def test_only_segments_hold_keys(result):
     for name in ("profiles.parquet", "cohorts.parquet"):
         assert "household_id" not in pq.read_schema(result.folder / name).names
+    readme = (result.folder / "README.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.split(":")[0] for line in readme if line.endswith("[holds customer ids]")] == [
+        "segments.parquet",
+        "segments.csv",
+        "features.parquet",
+    ]
+    assert {line.split(":")[0] for line in readme[2:]} >= set(FILES) - {"README.txt", "model"}
+
+
+def test_spreadsheets_can_read_the_segments(result):
+    content = (result.folder / "segments.csv").read_bytes()
+    assert content.startswith(b'\xef\xbb\xbf"household_id","segment_id",')
+    table = pq.read_table(result.folder / "segments.parquet")
+    assert content.count(b"\n") == len(table) + 1
+
+
+def test_the_answer_to_the_decision(result):
+    quality = json.loads((result.folder / "quality.json").read_text(encoding="utf-8"))
+    outcome = quality["outcome"]
+    assert outcome["denominator"] == "of those contacted"
+    assert sum(entry["contacted"] for entry in outcome["segments"]) == 1_389
+    assert sum(entry["with_outcome"] for entry in outcome["segments"]) == 278
+    chosen = next(entry for entry in outcome["segments"] if entry["segment_id"] == outcome["to_consider"])
+    assert chosen["enough"]
+    assert chosen["difference_interval"][0] > 0
+    assert quality["stability"]["replicates"] == 20
+    assert quality["stability"]["lowest_jaccard"] >= 0.6
+    assert min(entry["customers"] for entry in quality["segments"]) >= 100
 
 
 def test_profiles_are_in_original_units(result):
     rows = pq.read_table(result.folder / "profiles.parquet").to_pylist()
     visits = {row["segment_id"]: row for row in rows if row["measure"] == "visits"}
-    assert sum(row["customers"] for row in visits.values()) == 2_469
-    assert all(row["population_median"] == 43 for row in visits.values())
+    assert sum(row["customers"] for row in visits.values()) == 2_430
+    assert all(row["population_median"] == 29 for row in visits.values())
     assert sum(row["mean"] * row["customers"] for row in visits.values()) == pytest.approx(
-        2_469 * visits[1]["population_mean"]
+        2_430 * visits[1]["population_mean"]
     )
 
 
@@ -123,7 +177,7 @@ def test_the_summary_ends_with_the_report(result):
 
 def test_the_page_tells_what_these_data_are(result):
     page = result.report.read_text(encoding="utf-8")
-    for words in ("2,469 households", "1,983 of the households", "America/New_York", "4,836", "8,869"):
+    for words in ("2,430 households", "1,983 of the households", "America/New_York", "4,836", "8,869"):
         assert words in page
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from gpuseg.customers.scaling import ExactScaler
 from gpuseg.customers.transactions import read_transactions
 from gpuseg.errors import InputError, TooFewRowsError
 from gpuseg.insight.report import render_report
@@ -38,16 +39,23 @@ def test_planted_groups_are_found():
 
 def test_the_table_of_segments():
     found = made_up.found()
-    table = found.segments_table()
+    table = found.segments_table("made-up-1")
     assert table.schema == pa.schema(
         {
             "customer": pa.string(),
             "segment_id": pa.int32(),
             "segment_name": pa.string(),
+            "margin": pa.float64(),
+            "second_segment_id": pa.int32(),
+            "is_fallback": pa.bool_(),
+            "is_novel": pa.bool_(),
             "silhouette": pa.float64(),
             "silhouette_squared": pa.float64(),
+            "run_id": pa.string(),
         }
     )
+    assert set(table["run_id"].to_pylist()) == {"made-up-1"}
+    assert table["segment_id"].to_pylist() == found.segment_ids.tolist()
     assert table["customer"].to_pylist() == sorted(table["customer"].to_pylist())
     assert table["silhouette"].to_numpy().mean() == pytest.approx(found.certainty.silhouette)
     assert table["silhouette_squared"].to_numpy().mean() == pytest.approx(found.certainty.silhouette_squared)
@@ -58,7 +66,7 @@ def test_one_answer_for_any_order_of_the_records():
     order = np.random.default_rng(1).permutation(len(records))
     shuffled = pa.concat_tables([records.take(order[:5000]), records.take(order[5000:])])
     first, second = made_up.found(), made_up.run(shuffled)
-    assert first.segments_table().equals(second.segments_table())
+    assert first.segments_table("x").equals(second.segments_table("x"))
     assert first.profiles.to_table(first.names).equals(second.profiles.to_table(second.names))
     assert first.retention.to_arrow().equals(second.retention.to_arrow())
     pages = [render_report(made_up.report_of(found)) for found in (first, second)]
@@ -69,18 +77,23 @@ def test_a_customer_without_a_purchase_is_in_the_fallback_segment():
     records = made_up.table()
     returned = records.slice(0, 1).to_pylist()[0] | {"customer": "A0", "amount": -2.5}
     found = made_up.run(pa.concat_tables([records, pa.Table.from_pylist([returned], records.schema)]))
-    rows = found.segments_table()
+    rows = found.segments_table("x")
     assert len(rows) == 161
     (row,) = rows.filter(pc.equal(rows["customer"], "A0")).to_pylist()
     assert row == {
         "customer": "A0",
         "segment_id": FALLBACK_ID,
         "segment_name": FALLBACK_NAME,
+        "margin": None,
+        "second_segment_id": None,
+        "is_fallback": True,
+        "is_novel": None,
         "silhouette": None,
         "silhouette_squared": None,
+        "run_id": "x",
     }
     assert found.profiles.n_customers == 160
-    assert rows.slice(1).equals(made_up.found().segments_table())
+    assert rows.slice(1).equals(made_up.found().segments_table("x"))
 
 
 def test_cohorts_leave_out_those_who_were_there_from_the_start():
@@ -120,6 +133,39 @@ def test_other_kinds_of_frames_are_refused():
         segment_customers(tx, Settings(), Stages(SilentProgress()), made_up.WORDING)
 
 
+def test_a_group_of_shares_weighs_as_one_feature():
+    found = made_up.found()
+    names = list(found.model.feature_names)
+    assert sum(name.startswith("share_") for name in names) == 4
+    plain = ExactScaler().fit(found.built)
+    spread = plain.scale_ / found.model.scaler.scale_
+    assert spread.tolist() == pytest.approx([0.5 if name.startswith("share_") else 1.0 for name in names])
+
+
+def test_the_model_gives_the_customers_their_segments():
+    found = made_up.found()
+    assert found.model.assign(found.built)["segment_id"].to_pylist() == found.segment_ids.tolist()
+
+
+def test_the_outcome_answers_the_decision():
+    found = made_up.answered()
+    rates = found.answer.rates
+    assert rates.whole.base == 140
+    assert sum(segment.n_customers for segment in rates.segments) == 160
+    second = {
+        int(key[1:]) % 4: segment
+        for key, segment in zip(found.keys.to_pylist(), found.segment_ids, strict=True)
+    }
+    assert found.answer.chosen.segment_id == second[2]
+    assert found.answer.chosen.rate.value == pytest.approx(0.5, abs=0.1)
+    assert found.choice.rule == "limits"
+    assert {entry.stability.n_boot for entry in found.choice.evidence} == {3}
+    assert (
+        found.model.segments[found.answer.chosen.segment_id - 1].outcome_rate
+        == found.answer.chosen.rate.value
+    )
+
+
 def test_stages_are_recorded_in_order():
     stages = Stages(SilentProgress())
     tx = read_transactions(made_up.table(), **made_up.ROLES)
@@ -129,6 +175,7 @@ def test_stages_are_recorded_in_order():
         "scale features",
         "choose the number of segments",
         "measure silhouettes",
+        "try other choices",
         "follow cohorts",
         "describe segments",
     ]

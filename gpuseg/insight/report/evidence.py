@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpuseg.insight.report import plots
-from gpuseg.insight.report.views import MIN_CELL
+from gpuseg.insight.report.answers import stability_of
 from gpuseg.insight.words import MONTHS, format_day, format_percent, format_score
 
 if TYPE_CHECKING:
     from gpuseg.customers.cohorts import CohortRetention
     from gpuseg.insight.report.page import Report
+    from gpuseg.quality.stability import Stability
 
 _NEAR = 0.05
 """Silhouettes that lie within so little of each other hardly prefer one k."""
@@ -31,6 +32,8 @@ def choice(report: Report) -> dict[str, Any]:
     spread = max(scores) - min(scores)
     said = ", ".join(f"k = {entry.k}: {entry.silhouette:.3f}" for entry in found.evidence)
     top = max(0.3, max(scores) * 1.1)
+    tested = all(entry.stability is not None for entry in found.evidence)
+    separated = all(entry.separation is not None for entry in found.evidence)
     bands = _BAND_LINES if found.metric == "euclidean" else ()
     curve = plots.Curve(
         label=f"Mean silhouette by number of segments. {said}",
@@ -46,6 +49,9 @@ def choice(report: Report) -> dict[str, Any]:
         "euclidean": found.metric == "euclidean",
         "near": spread < _NEAR and len(scores) > 1,
         "spread": f"{spread:.3f}",
+        "by_silhouette": found.rule == "silhouette",
+        "stability": tested,
+        "separation": separated,
         "chart": plots.line_chart(curve),
         "rows": [
             {
@@ -55,6 +61,12 @@ def choice(report: Report) -> dict[str, Any]:
                 "largest": format_percent(entry.largest_share),
                 "effective": format_score(entry.effective_segments),
                 "inertia": f"{entry.inertia:,.0f}",
+                "smallest": f"{entry.smallest:,}"
+                if entry.smallest >= report.min_cell
+                else f"under {report.min_cell}",
+                "stability": "" if entry.stability is None else format_score(entry.stability.lowest),
+                "separation": "" if entry.separation is None else f"{entry.separation:.3f}",
+                "fails": "; ".join(entry.fails),
             }
             for entry in found.evidence
         ],
@@ -68,7 +80,10 @@ def firmness(report: Report) -> dict[str, Any]:
     high = max(0.0, *(found.ninetieth for found in certainty.segments))
     axis = (math.floor(low * 4) / 4, max(0.25, math.ceil(high * 4) / 4))
     rows = []
+    stability = stability_of(report)
     for found in certainty.segments:
+        if report.profiles.size(found.segment_id) < report.min_cell:
+            continue
         figures = [format_score(value) for value in (found.tenth, found.median, found.ninetieth)]
         label = (
             f"Silhouettes of segment {found.segment_id}: a tenth below {figures[0]}, median {figures[1]}, "
@@ -83,6 +98,7 @@ def firmness(report: Report) -> dict[str, Any]:
                 "strip": strip,
                 "median": figures[1],
                 "elsewhere": format_percent(found.nearer_elsewhere),
+                "jaccard": _jaccard(stability, report.clusters, found.segment_id),
             }
         )
     return {
@@ -90,7 +106,17 @@ def firmness(report: Report) -> dict[str, Any]:
         "axis": [format_score(value) for value in axis],
         "euclidean": format_score(certainty.silhouette),
         "squared": format_score(certainty.silhouette_squared),
+        "stability": None
+        if stability is None
+        else {"n_boot": stability.n_boot, "ari": format_score(stability.ari), "band": stability.band},
     }
+
+
+def _jaccard(stability: Stability | None, clusters: tuple[int, ...], segment_id: int) -> str:
+    if stability is None:
+        return ""
+    found = stability.segment(clusters[segment_id - 1])
+    return f"{format_score(found.jaccard)} ({found.band})"
 
 
 def cohorts(report: Report) -> dict[str, Any]:
@@ -98,7 +124,7 @@ def cohorts(report: Report) -> dict[str, Any]:
     found = report.retention
     followed = [row for row in range(len(found.starts)) if not math.isnan(found.counts[row, 0])]
     n_ages = max((int(np.count_nonzero(~np.isnan(found.counts[row]))) for row in followed), default=0)
-    together = _together(found, followed, n_ages)
+    together = _together(found, followed, n_ages, report.min_cell)
     return {
         "period": found.period,
         "n_in": report.wording.count(found.n_in_cohorts),
@@ -112,40 +138,40 @@ def cohorts(report: Report) -> dict[str, Any]:
         "rows": [
             {
                 "name": _period_name(found, row),
-                "size": _size(found, row),
-                "cells": [_cell(found, row, age) for age in range(n_ages)],
+                "size": _size(found, row, report.min_cell),
+                "cells": [_cell(found, row, age, report.min_cell) for age in range(n_ages)],
             }
             for row in followed
         ],
         "together": together,
         "chart": _retention_chart(found, together),
-        "min_cell": MIN_CELL,
+        "min_cell": report.min_cell,
     }
 
 
-def _size(found: CohortRetention, row: int) -> str:
+def _size(found: CohortRetention, row: int, min_cell: int) -> str:
     size = int(found.counts[row, 0])
-    return f"{size:,}" if size >= MIN_CELL or size == 0 else f"under {MIN_CELL}"
+    return f"{size:,}" if size >= min_cell or size == 0 else f"under {min_cell}"
 
 
-def _cell(found: CohortRetention, row: int, age: int) -> dict[str, str]:
+def _cell(found: CohortRetention, row: int, age: int, min_cell: int) -> dict[str, str]:
     if math.isnan(found.counts[row, age]):
         return {"kind": "unseen", "text": ""}
-    if found.counts[row, 0] < MIN_CELL:
+    if found.counts[row, 0] < min_cell:
         return {"kind": "few", "text": ""}
     rate = float(found.rates[row, age])
     return {"kind": f"rate r{min(int(rate * 10), 9)}", "text": f"{100 * rate:.0f}"}
 
 
-def _together(found: CohortRetention, rows: list[int], n_ages: int) -> list[dict[str, Any]]:
+def _together(found: CohortRetention, rows: list[int], n_ages: int, min_cell: int) -> list[dict[str, Any]]:
     """All cohorts together at each age: of those customers who can be observed there."""
     cells: list[dict[str, Any]] = []
     for age in range(n_ages):
         seen = [row for row in rows if not math.isnan(found.counts[row, age])]
         size = int(sum(found.counts[row, 0] for row in seen))
         active = int(sum(found.counts[row, age] for row in seen))
-        if size < MIN_CELL:
-            cells.append({"kind": "few", "text": "", "rate": None, "base": f"under {MIN_CELL}"})
+        if size < min_cell:
+            cells.append({"kind": "few", "text": "", "rate": None, "base": f"under {min_cell}"})
             continue
         rate = active / size
         kind = f"rate r{min(int(rate * 10), 9)}"

@@ -11,6 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from gpuseg.customers.cohorts import CohortRetention
 from gpuseg.customers.transactions import Transactions
+from gpuseg.insight.alternatives import Alternative
+from gpuseg.insight.answer import Answer
 from gpuseg.insight.certainty import Certainty
 from gpuseg.insight.profile import Profiles
 from gpuseg.insight.words import Wording
@@ -53,6 +55,14 @@ class Report:
         How far to trust it.
     retention : CohortRetention
         By period of the first purchase.
+    clusters : tuple of int
+        The model's cluster behind segment 1, 2, ...
+    answer : Answer or None
+        What the segments say about the decision.
+    alternatives : tuple of Alternative
+        How far other choices would agree.
+    min_cell : int
+        Smaller groups of customers are not shown.
     """
 
     title: str
@@ -70,6 +80,10 @@ class Report:
     names: dict[int, str]
     certainty: Certainty
     retention: CohortRetention
+    clusters: tuple[int, ...] = ()
+    answer: Answer | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    min_cell: int = 10
 
 
 def render_report(report: Report) -> str:
@@ -85,12 +99,15 @@ def render_report(report: Report) -> str:
     str
         HTML that needs no network and no script, and holds no customer's key and no customer's row.
     """
-    from gpuseg.insight.report import evidence, provenance, views
+    from gpuseg.insight.report import answers, decisions, evidence, provenance, views
 
     return _template().render(
         report=report,
         wording=report.wording,
         summary=views.summary(report),
+        answer=answers.answer(report),
+        decisions=decisions.decisions(report),
+        moved_most=decisions.moved_most(report),
         segments=views.segments(report),
         differences=views.difference_strips(report),
         figures=views.figures(report),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gpuseg import __version__
 from gpuseg.core.promise import CONTRACT
 from gpuseg.insight.measures import CATEGORY_PREFIX
+from gpuseg.insight.report.answers import shown_count, stability_of
 from gpuseg.insight.words import list_words
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ def data(report: Report) -> list[dict[str, str]]:
     rows += [
         _row(
             f"{_upper(customers)} without a purchase",
-            facts["n_without_purchase"],
+            shown_count(facts["n_without_purchase"], report),
             "set apart, in none of these segments",
         ),
         _row(
             f"{_upper(customers)} with fewer than three visit days",
-            facts["n_neutral_regularity"],
+            shown_count(facts["n_neutral_regularity"], report),
             "regularity unknown: neutral (0) in the segmentation, absent from its figures",
         ),
     ]
@@ -92,6 +93,10 @@ def method(report: Report) -> dict[str, Any]:
         "visits_are": report.facts["visits_are"],
         "as_of": report.facts["as_of"],
         "customer": wording.customer,
+        "shares": sum(name.startswith(CATEGORY_PREFIX) for name in report.feature_names),
+        "stability": stability_of(report) is not None,
+        "limits": report.choice.rule != "silhouette",
+        "min_cell": report.min_cell,
     }
 
 
@@ -115,8 +120,8 @@ def _features(report: Report) -> list[str]:
     return listed + unknown
 
 
-def _row(what: str, count: int, done: str) -> dict[str, str]:
-    return {"what": what, "count": f"{count:,}", "done": done}
+def _row(what: str, count: int | str, done: str) -> dict[str, str]:
+    return {"what": what, "count": count if isinstance(count, str) else f"{count:,}", "done": done}
 
 
 def _upper(word: str) -> str:

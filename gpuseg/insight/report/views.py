@@ -12,14 +12,13 @@ from gpuseg.insight.findings import findings
 from gpuseg.insight.naming import Difference, differences
 from gpuseg.insight.profile import HIGH_INDEX, MIN_BASE, MeasureProfile, SegmentFigures
 from gpuseg.insight.report import plots
-from gpuseg.insight.words import format_day, format_figure, format_percent, format_score, list_words
+from gpuseg.insight.report.answers import features_until, shown_count
+from gpuseg.insight.words import FEW, format_day, format_figure, format_percent, format_score, list_words
 
 if TYPE_CHECKING:
     from gpuseg.insight.report.page import Report
 
 N_DIFFERENCES = 3
-MIN_CELL = 10
-"""Fewer customers than this are never shown as a group of their own."""
 
 
 def summary(report: Report) -> dict[str, Any]:
@@ -31,8 +30,9 @@ def summary(report: Report) -> dict[str, Any]:
         "period": f"{first} to {last}",
         "customers": wording.count(profiles.n_customers),
         "n_segments": len(profiles.segment_ids),
-        "smallest": f"{min(profiles.sizes):,}",
-        "largest": f"{max(profiles.sizes):,}",
+        "smallest": shown_count(min(profiles.sizes), report),
+        "largest": shown_count(max(profiles.sizes), report),
+        "until": features_until(report),
         "findings": findings(profiles, report.names, certainty, wording)[:-1],
         "verdict": certainty.verdict,
         "silhouette": format_score(certainty.silhouette),
@@ -50,24 +50,25 @@ def covered_days(report: Report) -> tuple[Any, Any]:
 def segments(report: Report) -> dict[str, Any]:
     """A row a segment, and how customers and spend split into segments."""
     profiles = report.profiles
-    shares = [(segment_id, profiles.share(segment_id)) for segment_id in profiles.segment_ids]
-    spend = [
-        (segment_id, profiles.share_of("spend", segment_id) or 0.0) for segment_id in profiles.segment_ids
-    ]
+    told = [number for number in profiles.segment_ids if profiles.size(number) >= report.min_cell]
+    shares = [(segment_id, profiles.share(segment_id)) for segment_id in told]
+    spend = [(segment_id, profiles.share_of("spend", segment_id) or 0.0) for segment_id in told]
     return {
         "rows": [
             {
                 "id": segment_id,
                 "colour": plots.colour(segment_id),
                 "name": report.names[segment_id],
-                "size": f"{profiles.size(segment_id):,}",
-                "share": format_percent(share),
-                "spend": format_percent(money),
+                "size": shown_count(profiles.size(segment_id), report),
+                "share": format_percent(dict(shares)[segment_id]) if segment_id in told else FEW,
+                "spend": format_percent(dict(spend)[segment_id]) if segment_id in told else FEW,
                 "differences": [
                     _difference(found, report) for found in differences(profiles, segment_id)[:N_DIFFERENCES]
-                ],
+                ]
+                if segment_id in told
+                else [],
             }
-            for (segment_id, share), (_, money) in zip(shares, spend, strict=True)
+            for segment_id in profiles.segment_ids
         ],
         "bars": [
             {"what": what, "bar": plots.stacked_bar(f"{what}: {_listed(parts)}", parts)}
@@ -88,7 +89,7 @@ def difference_strips(report: Report) -> list[dict[str, Any]]:
         marks = [
             plots.Mark(found.segment_id, found.superiority)
             for found in entry.segments
-            if not math.isnan(found.superiority)
+            if not math.isnan(found.superiority) and found.figures.known >= report.min_cell
         ]
         said = ", ".join(f"segment {mark.number} {100 * mark.share:.0f}" for mark in marks)
         label = f"{entry.measure.label}, in 100 random pairs: {said}"
@@ -118,6 +119,8 @@ def categories(report: Report) -> list[dict[str, Any]]:
             "all": format_percent(entry.population.mean),
             "cells": [
                 {"share": format_figure(found.figures.mean, entry.measure.unit), "index": _index(found)}
+                if found.figures.known >= report.min_cell
+                else {"share": FEW, "index": None}
                 for found in entry.segments
             ],
         }
@@ -137,6 +140,8 @@ def _difference(found: Difference, report: Report) -> dict[str, str]:
 
 def _figure(entry: MeasureProfile, found: SegmentFigures | None, report: Report) -> dict[str, Any]:
     shown = entry.population if found is None else found.figures
+    if shown.known < report.min_cell:
+        return {"median": FEW, "mean": FEW, "index": None}
     unit, sign = entry.measure.unit, report.wording.currency
     return {
         "median": format_figure(shown.median, unit, sign),

@@ -1,0 +1,109 @@
+"""Every choice behind the segments (room ``insight``; the page calls it): what, why, and what changes otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpuseg.insight.alternatives import GROUP
+from gpuseg.insight.measures import CATEGORY_PREFIX
+from gpuseg.insight.report.answers import feature_label, features_until
+from gpuseg.insight.words import format_score, list_words
+
+if TYPE_CHECKING:
+    from gpuseg.insight.alternatives import Alternative
+    from gpuseg.insight.report.page import Report
+
+_NOT_TRIED = "not tried in this run"
+
+
+def decisions(report: Report) -> list[dict[str, Any]]:
+    """A row a choice: what was chosen, why, and the agreement of the alternatives."""
+    by_choice: dict[str, list[Alternative]] = {}
+    for found in report.alternatives:
+        by_choice.setdefault(found.choice, []).append(found)
+    shares = sum(name.startswith(CATEGORY_PREFIX) for name in report.feature_names)
+    return [
+        _window(report),
+        _row(
+            "Features",
+            f"{len(report.feature_names)} figures of each {report.wording.customer}, listed under “How this was made”",
+            "They say how often, how regularly, how much and what is bought, and how far at a discount; "
+            "nothing about who somebody is.",
+            [
+                (f"without “{_left_out(entry.what, report)}”", entry.agreement)
+                for entry in by_choice.get("feature", [])
+            ],
+        ),
+        _row(
+            "Scaling",
+            "Each feature to mean 0 and standard deviation 1"
+            + (
+                f"; the {shares} shares of {report.wording.categories} together weigh as one feature"
+                if shares
+                else ""
+            ),
+            "Feature groups weigh equally: otherwise whatever is split into most columns would decide."
+            if shares
+            else "Otherwise the feature with the largest numbers would decide.",
+            [("each column counts alone", entry.agreement) for entry in by_choice.get("scaling", [])],
+        ),
+        _row(
+            "Outliers",
+            "Kept; counts, money and days as logarithms, the coupon share as its square root",
+            f"Extreme {report.wording.customers} are {report.wording.customers}: they are put on a scale where they do "
+            "not outweigh all others, and none is dropped.",
+            [
+                ("the outer 1 % at either end pulled in", entry.agreement)
+                for entry in by_choice.get("outliers", [])
+            ],
+        ),
+        _row(
+            "Number of segments",
+            f"{report.choice.k}",
+            report.choice.reason,
+            [(f"{entry.what} segments", entry.agreement) for entry in by_choice.get("k", [])],
+        ),
+        _row(
+            "Random draws",
+            f"Seed {report.seed}",
+            "Any seed is as good as another; a stated one gives the same answer again.",
+            [("the next seed", entry.agreement) for entry in by_choice.get("draw", [])],
+        ),
+    ]
+
+
+def _window(report: Report) -> dict[str, Any]:
+    if report.answer is None:
+        why = "Everything that is known."
+    else:
+        why = f"The outcome lies after it, {report.answer.asked.outcome.words}: features must not know it."
+    return _row("Window", f"What was known up to {features_until(report)}", why, [])
+
+
+def _left_out(name: str, report: Report) -> str:
+    return (
+        f"{GROUP.split()[0]} of {report.wording.categories}" if name == GROUP else feature_label(name, report)
+    )
+
+
+def _row(choice: str, made: str, why: str, otherwise: list[tuple[str, float]]) -> dict[str, Any]:
+    weakest = sorted(otherwise, key=lambda entry: entry[1])
+    return {
+        "choice": choice,
+        "made": made,
+        "why": why,
+        "otherwise": [{"what": what, "agreement": format_score(value)} for what, value in weakest],
+        "none": _NOT_TRIED,
+    }
+
+
+def moved_most(report: Report) -> str:
+    """The choices on which the segments depend most, in words; empty where none was tried otherwise."""
+    features = sorted(
+        (found for found in report.alternatives if found.choice == "feature"),
+        key=lambda found: found.agreement,
+    )
+    if not features:
+        return ""
+    named = list_words([f"“{_left_out(found.what, report)}”" for found in features[:2]])
+    return f"The segments lean most on {named}: without either of them they would be cut differently."
