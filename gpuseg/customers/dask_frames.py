@@ -13,15 +13,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from gpuseg.customers import transactions
 from gpuseg.customers.frame_sources import pandas_columns
 from gpuseg.customers.parts import Raw
+from gpuseg.customers.preflight import column_zone, schema_problems, warn_utc
 from gpuseg.customers.reader import Checked, Reader
+from gpuseg.customers.records import Partition, Transactions
 from gpuseg.customers.roles import fits_role, type_cure, value_kind
 from gpuseg.errors import SchemaError
 
 
-def read_dask(frame: Any, reader: Reader, time_zone: str | None) -> transactions.Transactions:
+def read_dask(frame: Any, reader: Reader, time_zone: str | None) -> Transactions:
     """Transactions whose partitions are Dask tasks; the schema is checked now, values when a result is computed.
 
     Raises
@@ -38,20 +39,20 @@ def read_dask(frame: Any, reader: Reader, time_zone: str | None) -> transactions
     schemas = [
         (where, pa.schema([pa.field(name, _known_type(meta[name], raw)) for name in raw.table.column_names]))
     ]
-    problems = transactions.schema_problems(reader.roles, schemas)
+    problems = schema_problems(reader.roles, schemas)
     problems += _type_problems(reader, schemas[0][1])
     if problems:
         raise SchemaError(where, problems)
     if time_zone is None:
-        zone = transactions.column_zone(reader.roles, schemas)
+        zone = column_zone(reader.roles, schemas)
         reader = replace(reader, time_zone=zone or "UTC")
         if zone is None and not str(meta[reader.roles.time].dtype).startswith("date32"):
-            transactions.warn_utc(where, None)
+            warn_utc(where, None)
     columns = reader.columns()
     normalise = delayed(partial(normalise_pandas, reader=reader, columns=tuple(columns)), pure=True)
     tasks = [normalise(piece) for piece in frame[columns].to_delayed()]
-    return transactions.Transactions(
-        partitions=tuple(transactions.Partition(task.compute, task) for task in tasks),
+    return Transactions(
+        partitions=tuple(Partition(task.compute, task) for task in tasks),
         roles=reader.roles,
         kind="dask",
         where=where,

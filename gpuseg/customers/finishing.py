@@ -19,7 +19,7 @@ from gpuseg.core import detmath
 from gpuseg.customers import frames, measures
 from gpuseg.customers.customer_state import MEASURES, CustomerState
 from gpuseg.customers.keyed import Int64
-from gpuseg.customers.transactions import Transactions
+from gpuseg.customers.records import Transactions
 from gpuseg.errors import InputError
 
 logger = logging.getLogger("gpuseg.customers")

@@ -6,144 +6,26 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
 
-import pyarrow as pa
-
-from gpuseg.customers import contents, local_time, options
-from gpuseg.customers import roles as role_rules
+from gpuseg.customers import contents, dask_frames, options
 from gpuseg.customers.audit import NOTE, Audit
 from gpuseg.customers.dialect import CsvDialect, csv_dialect
 from gpuseg.customers.parts import Source, first_records
+from gpuseg.customers.preflight import column_zone, schema_problems, unusable_roles, warn_utc
 from gpuseg.customers.reader import Checked, Reader
-from gpuseg.customers.roles import Roles
+from gpuseg.customers.records import Partition, Transactions
+from gpuseg.customers.roles import declare_roles
 from gpuseg.customers.sources import is_dask_frame, open_source
 from gpuseg.errors import SchemaError
 
+__all__ = ["Transactions", "read_transactions"]
+
 logger = logging.getLogger("gpuseg.customers")
-
-
-@dataclass(frozen=True)
-class Partition:
-    """Some of the records, readable again and again.
-
-    Parameters
-    ----------
-    load : callable
-        Returns the records as :class:`~gpuseg.customers.reader.Checked`: normalised, with their audit.
-    delayed : object or None
-        The same as a Dask task, for Dask sources.
-    """
-
-    load: Callable[[], Checked]
-    delayed: Any = None
-
-
-@dataclass(frozen=True)
-class Transactions:
-    """Checked records and what is known of them. Made by :func:`read_transactions`.
-
-    Records are Arrow tables with one column a role that was declared: ``customer`` and ``basket`` and ``product``
-    (int64 or text), ``time`` (timestamp[us, UTC]), ``amount``, ``discount``, ``coupon`` (int64 minor units),
-    ``quantity``, ``category`` (dictionary of text), ``own_label`` (bool), and ``day`` (date32, the local calendar day).
-
-    Parameters
-    ----------
-    partitions : tuple of Partition
-        The records. Order and borders never change an answer.
-    roles : Roles
-        Which column of the source played which role.
-    kind : str
-        "pandas", "polars", "arrow" or "dask": the kind of frame that results come as.
-    where : str
-        Words for the source in messages.
-    time_zone : str
-        The calendar in which days, weeks and months are counted.
-    minor_units : int
-        Decimals of the currency: an amount is an integer times ``10 ** -minor_units``.
-    customer_type : pyarrow.DataType or None
-        The type in which customer keys came and in which they are given back.
-    customer_dtype : object or None
-        The same for pandas.
-    audit : Audit or None
-        What was found in the records; ``None`` for Dask, whose records are read when a result is computed.
-    fingerprint : str
-        Names the contents (Dask: the task graph) of the records.
-
-    See Also
-    --------
-    read_transactions : The only way to make one.
-    """
-
-    partitions: tuple[Partition, ...]
-    roles: Roles
-    kind: str
-    where: str
-    time_zone: str
-    minor_units: int
-    customer_type: pa.DataType | None
-    customer_dtype: Any
-    audit: Audit | None
-    fingerprint: str
-
-    @property
-    def n_rows(self) -> int | None:
-        """Records kept; ``None`` while unknown (Dask)."""
-        return None if self.audit is None else self.audit.n_rows - self.audit.n_rejected
-
-    @property
-    def n_rejected(self) -> int | None:
-        """Records left out for the reasons in :attr:`rejects`; ``None`` while unknown (Dask)."""
-        return None if self.audit is None else self.audit.n_rejected
-
-    @property
-    def rejects(self) -> dict[str, int] | None:
-        """Records left out, by reason (a record may have several); ``None`` while unknown (Dask)."""
-        return None if self.audit is None else self.audit.rejects()
-
-    @property
-    def n_nonpositive_amount(self) -> int | None:
-        """Records kept whose amount is 0 or less: returns and adjustments; ``None`` while unknown (Dask)."""
-        return None if self.audit is None else self.audit.note("amount", "zero or negative")
-
-    @property
-    def n_nonpositive_quantity(self) -> int | None:
-        """Records kept whose quantity is 0 or less; ``None`` while unknown (Dask)."""
-        return None if self.audit is None else self.audit.note("quantity", "zero or negative")
-
-    @property
-    def n_without_consent(self) -> int | None:
-        """Records left out because their ``consent`` is not true; ``None`` while unknown (Dask)."""
-        return None if self.audit is None else self.audit.rejects().get("consent not given", 0)
-
-    @property
-    def currency(self) -> str | None:
-        """Code of the currency, where a column says so."""
-        return None if self.audit is None else self.audit.currency()
-
-    def notes(self) -> dict[str, int]:
-        """Everything that was counted about records that were kept, in plain words."""
-        found = {} if self.audit is None else self.audit.counts(NOTE)
-        return {f"{f.role} {f.what}": count for f, count in found.items()}
-
-    def tables(self) -> Iterator[pa.Table]:
-        """The normalised records, partition by partition.
-
-        Raises
-        ------
-        SchemaError
-            The records of a Dask partition have problems (other sources were checked when they were read).
-        """
-        for partition in self.partitions:
-            checked = partition.load()
-            if self.audit is None:
-                checked.audit.require_usable(self.where)
-            yield checked.require_table(self.where)
 
 
 def read_transactions(
@@ -256,7 +138,7 @@ def read_transactions(
     >>> tx.n_rows, tx.n_rejected
     (3, 0)
     """
-    declared = role_rules.declare_roles(
+    declared = declare_roles(
         customer=customer,
         time=time,
         amount=amount,
@@ -281,8 +163,6 @@ def read_transactions(
     dialect = None if csv is None else csv_dialect(csv)
     if is_dask_frame(source):
         options.refuse_for_dask(csv=csv, head=head, naive=naive if naive == "error" else None)
-        from gpuseg.customers import dask_frames
-
         return dask_frames.read_dask(source, reader, time_zone)
     opened = open_source(source, reader.columns(), dialect)
     return _read_opened(opened if head is None else first_records(opened, head), reader, time_zone)
@@ -338,45 +218,6 @@ def _naive_problem(column: str, audit: Audit) -> str:
         f"column {column!r} (time) carries no time zone in {naive:,} of {audit.n_rows:,} rows; "
         "state time_zone, such as 'Europe/Paris', and naive: 'local' if the times show its wall clock, 'utc' if not"
     )
-
-
-def schema_problems(declared: Roles, schemas: Sequence[tuple[str, pa.Schema]]) -> list[str]:
-    """Everything that is wrong with the declaration and the columns, before any value is read."""
-    problems = role_rules.role_problems(declared)
-    several = len({label for label, _ in schemas}) > 1
-    for label, schema in schemas:
-        problems += role_rules.column_problems(declared, schema.names, f" in {label}" if several else "")
-    mixed = role_rules.mixed_kind_problems(declared, schemas) if several else []
-    return problems + mixed
-
-
-def unusable_roles(declared: Roles, schemas: Sequence[tuple[str, pa.Schema]]) -> frozenset[str]:
-    """Roles whose column is not there exactly once in every file; their values are not looked at."""
-    return frozenset(
-        role
-        for role, column in declared.declared().items()
-        if any(schema.names.count(column) != 1 for _, schema in schemas)
-    )
-
-
-def column_zone(declared: Roles, schemas: Sequence[tuple[str, pa.Schema]]) -> str | None:
-    """Time zone that the time column itself carries."""
-    for _, schema in schemas:
-        index = schema.get_field_index(declared.time)
-        if index >= 0 and pa.types.is_timestamp(schema.field(index).type) and schema.field(index).type.tz:
-            return local_time.check_zone(schema.field(index).type.tz)
-    return None
-
-
-def warn_utc(where: str, rows: int | None) -> None:
-    """Say once that times without a zone were taken as UTC."""
-    count = "times carry" if rows is None else f"{rows:,} times carry"
-    message = (
-        f"{where}: {count} no time zone; they are taken as UTC and days are counted in UTC. "
-        "Give time_zone= (and naive='local' if they show a wall clock)"
-    )
-    logger.warning(message)
-    warnings.warn(message, UserWarning, stacklevel=4)
 
 
 def _merged(checked: Sequence[Checked]) -> Audit:

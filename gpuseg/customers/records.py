@@ -1,0 +1,131 @@
+"""Checked records (room ``customers``): what reading makes, and what everything else in this room takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from gpuseg.customers.audit import NOTE, Audit
+from gpuseg.customers.reader import Checked
+from gpuseg.customers.roles import Roles
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Some of the records, readable again and again.
+
+    Parameters
+    ----------
+    load : callable
+        Returns the records as :class:`~gpuseg.customers.reader.Checked`: normalised, with their audit.
+    delayed : object or None
+        The same as a Dask task, for Dask sources.
+    """
+
+    load: Callable[[], Checked]
+    delayed: Any = None
+
+
+@dataclass(frozen=True)
+class Transactions:
+    """Checked records and what is known of them. Made by :func:`gpuseg.read_transactions`.
+
+    Records are Arrow tables with one column a role that was declared: ``customer`` and ``basket`` and ``product``
+    (int64 or text), ``time`` (timestamp[us, UTC]), ``amount``, ``discount``, ``coupon`` (int64 minor units),
+    ``quantity``, ``category`` (dictionary of text), ``own_label`` (bool), and ``day`` (date32, the local calendar day).
+
+    Parameters
+    ----------
+    partitions : tuple of Partition
+        The records. Order and borders never change an answer.
+    roles : Roles
+        Which column of the source played which role.
+    kind : str
+        "pandas", "polars", "arrow" or "dask": the kind of frame that results come as.
+    where : str
+        Words for the source in messages.
+    time_zone : str
+        The calendar in which days, weeks and months are counted.
+    minor_units : int
+        Decimals of the currency: an amount is an integer times ``10 ** -minor_units``.
+    customer_type : pyarrow.DataType or None
+        The type in which customer keys came and in which they are given back.
+    customer_dtype : object or None
+        The same for pandas.
+    audit : Audit or None
+        What was found in the records; ``None`` for Dask, whose records are read when a result is computed.
+    fingerprint : str
+        Names the contents (Dask: the task graph) of the records.
+
+    See Also
+    --------
+    gpuseg.read_transactions : The only way to make one.
+    """
+
+    partitions: tuple[Partition, ...]
+    roles: Roles
+    kind: str
+    where: str
+    time_zone: str
+    minor_units: int
+    customer_type: pa.DataType | None
+    customer_dtype: Any
+    audit: Audit | None
+    fingerprint: str
+
+    @property
+    def n_rows(self) -> int | None:
+        """Records kept; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.n_rows - self.audit.n_rejected
+
+    @property
+    def n_rejected(self) -> int | None:
+        """Records left out for the reasons in :attr:`rejects`; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.n_rejected
+
+    @property
+    def rejects(self) -> dict[str, int] | None:
+        """Records left out, by reason (a record may have several); ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.rejects()
+
+    @property
+    def n_nonpositive_amount(self) -> int | None:
+        """Records kept whose amount is 0 or less: returns and adjustments; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.note("amount", "zero or negative")
+
+    @property
+    def n_nonpositive_quantity(self) -> int | None:
+        """Records kept whose quantity is 0 or less; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.note("quantity", "zero or negative")
+
+    @property
+    def n_without_consent(self) -> int | None:
+        """Records left out because their ``consent`` is not true; ``None`` while unknown (Dask)."""
+        return None if self.audit is None else self.audit.rejects().get("consent not given", 0)
+
+    @property
+    def currency(self) -> str | None:
+        """Code of the currency, where a column says so."""
+        return None if self.audit is None else self.audit.currency()
+
+    def notes(self) -> dict[str, int]:
+        """Everything that was counted about records that were kept, in plain words."""
+        found = {} if self.audit is None else self.audit.counts(NOTE)
+        return {f"{f.role} {f.what}": count for f, count in found.items()}
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The normalised records, partition by partition.
+
+        Raises
+        ------
+        SchemaError
+            The records of a Dask partition have problems (other sources were checked when they were read).
+        """
+        for partition in self.partitions:
+            checked = partition.load()
+            if self.audit is None:
+                checked.audit.require_usable(self.where)
+            yield checked.require_table(self.where)
