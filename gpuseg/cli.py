@@ -69,6 +69,28 @@ def demo(
 
 
 @app.command()
+def run(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="Job file (YAML).")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="New folder for the results [default: runs/<job>-<UTC time> beside the job file]."
+        ),
+    ] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Run a job: from its records to described segments, a model and a report."""
+    with exit_codes(debug=debug):
+        from gpuseg.jobs.progress import progress_for
+        from gpuseg.jobs.run import run_job
+
+        result = run_job(job, out, progress_for(Console(stderr=True), quiet=quiet))
+        if not quiet:
+            typer.echo(result.summary)
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     debug: Debug = False,

@@ -69,6 +69,8 @@ class RunFolder:
         Name of the job.
     started : datetime
         When the run began, in UTC.
+    runs : Path, optional
+        Where folders without a name go instead of ``runs``.
 
     Raises
     ------
@@ -88,10 +90,10 @@ class RunFolder:
     ['hello.txt']
     """
 
-    def __init__(self, out: Path | None, job: str, started: datetime) -> None:
+    def __init__(self, out: Path | None, job: str, started: datetime, runs: Path | None = None) -> None:
         self._may_number = out is None
         self._job = job
-        named = Path("runs") / f"{job}-{started:%Y%m%dT%H%M%SZ}" if out is None else out
+        named = (runs or Path("runs")) / f"{job}-{started:%Y%m%dT%H%M%SZ}" if out is None else out
         self.path = Path(os.path.abspath(named))  # noqa: PTH100 (resolve() would follow links of the user)
         self._hidden = self.path.parent / f".{self.path.name}.{secrets.token_hex(4)}.partial"
         self._made_parents: list[Path] = []

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,19 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gpuseg.core.promise import Promise
 from gpuseg.customers.cohorts import CohortRetention, cohort_retention
+from gpuseg.customers.customer_state import CustomerState
 from gpuseg.customers.features import customer_state, customer_summary, features
 from gpuseg.customers.frames import FACTS
+from gpuseg.customers.measures import category_totals, top_categories
 from gpuseg.customers.scaling import ExactScaler
+from gpuseg.customers.sensitive import allowed_categories
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError, TooFewRowsError
 from gpuseg.insight.alternatives import Alternative, alternatives, group_weights
 from gpuseg.insight.answer import Answer, Asked, answer
 from gpuseg.insight.certainty import Certainty, segment_certainties
 from gpuseg.insight.customer_rows import recipe_of
-from gpuseg.insight.measures import measures_of
+from gpuseg.insight.measures import CATEGORY_PREFIX, measures_of
 from gpuseg.insight.model import SegmentModel, build_model
 from gpuseg.insight.naming import name_segments
 from gpuseg.insight.profile import Profiles, profile_segments
@@ -53,8 +57,12 @@ class Settings:
         The numbers of segments to try.
     seed : int
         Of every random draw.
-    n_categories : int
-        Categories that get a share of their own.
+    n_categories : int or tuple of str
+        Categories that get a share of their own: how many of the largest, or their names.
+    opt_in : tuple of str
+        Kinds or names of sensitive categories that may have a share of their own all the same.
+    describe_only : tuple of str
+        Roles that describe customers and build no segment.
     as_of : str ("YYYY-MM-DD") or None
         Last local day that counts in features; None for the last day with a record.
     period : str
@@ -71,11 +79,15 @@ class Settings:
         Bootstrap replicates behind the stability of the segments; None does without.
     min_cell : int
         Smaller groups of customers are not shown.
+    reading : mapping of str to object
+        Options with which the records were read, for files to be assigned later; JSON values only.
     """
 
     clusters: tuple[int, ...] = tuple(range(3, 9))
     seed: int = 0
-    n_categories: int = 8
+    n_categories: int | tuple[str, ...] = 8
+    opt_in: tuple[str, ...] = ()
+    describe_only: tuple[str, ...] = ()
     as_of: str | None = None
     period: str = "month"
     coverage: tuple[str, str] | None = None
@@ -84,6 +96,7 @@ class Settings:
     max_share: float | None = None
     n_boot: int | None = None
     min_cell: int = 10
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -130,6 +143,8 @@ class Segmentation:
         How far other choices would agree.
     answer : Answer or None
         What the segments say about the decision.
+    kept_out : dict of str to str
+        Sensitive categories without a share of their own, and why.
     """
 
     tx: Transactions
@@ -152,6 +167,7 @@ class Segmentation:
     model: SegmentModel
     alternatives: tuple[Alternative, ...]
     answer: Answer | None
+    kept_out: dict[str, str]
 
     def segments_table(self, run_id: str) -> pa.Table:
         """One row a customer, ascending by key: the key with its own name and type, segment, margin, silhouettes."""
@@ -203,8 +219,10 @@ def segment_customers(
         raise InputError(f"{tx.where}: a {tx.kind} frame; a job reads files or an Arrow table")
     with stages.stage("build features") as stage:
         state = customer_state(tx, settings.as_of)
-        built = features(tx, settings.as_of, settings.n_categories, state=state)
-        summary = customer_summary(tx, settings.as_of, settings.n_categories, state=state)
+        categories, kept_out = _categories(tx, state, settings)
+        built = features(tx, settings.as_of, categories, state=state)
+        built = built.drop_columns(_not_building(built.column_names, settings.describe_only))
+        summary = customer_summary(tx, settings.as_of, categories, state=state)
         stage.add_rows(len(built))
     with stages.stage("scale features") as stage:
         scaler = ExactScaler().fit(built)
@@ -246,7 +264,7 @@ def segment_customers(
         scaler,
         built,
         [(number, names[number], cluster) for number, cluster in enumerate(clusters, start=1)],
-        recipe=recipe_of(tx, state, facts, settings.as_of),
+        recipe=recipe_of(tx, state, facts, settings.as_of, settings.reading),
         fallback=(FALLBACK_ID, FALLBACK_NAME),
         outcome_rates=rates,
     )
@@ -271,7 +289,44 @@ def segment_customers(
         model=model,
         alternatives=tried,
         answer=found,
+        kept_out=kept_out,
     )
+
+
+_BUILT_OF = {
+    "basket": ("log_visits", "log_basket_value"),
+    "discount": ("discount_share",),
+    "coupon": ("root_coupon_share",),
+    "own_label": ("own_label_share",),
+    "category": ("category_diversity",),
+}
+
+
+def _categories(
+    tx: Transactions, state: CustomerState, settings: Settings
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The categories with a share of their own, and those that are kept out because they are sensitive."""
+    if tx.roles.category is None:
+        return (), {}
+    totals = category_totals(state)
+    allowed, kept_out = allowed_categories(totals, settings.opt_in)
+    wanted = settings.n_categories
+    if isinstance(wanted, int):
+        return top_categories({name: totals[name] for name in allowed}, wanted), kept_out
+    sensitive = [name for name in wanted if name in kept_out]
+    if sensitive:
+        raise InputError(
+            f"{tx.where}: category {sensitive[0]!r} cannot have a share of its own ({kept_out[sensitive[0]]})"
+        )
+    return wanted, kept_out
+
+
+def _not_building(columns: list[str], describe_only: tuple[str, ...]) -> list[str]:
+    """Features that are made of roles which may only describe."""
+    left_out = {name for role in describe_only for name in _BUILT_OF.get(role, ())}
+    if "category" in describe_only:
+        left_out |= {name for name in columns if name.startswith(CATEGORY_PREFIX)}
+    return [name for name in columns if name in left_out]
 
 
 def number_by_size(labels: npt.NDArray[np.integer]) -> tuple[Int32, tuple[int, ...]]:

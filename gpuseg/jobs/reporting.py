@@ -65,4 +65,5 @@ def report_of(found: Segmentation, words: Words, source: str, started: datetime,
         answer=found.answer,
         alternatives=found.alternatives,
         min_cell=found.settings.min_cell,
+        kept_out=tuple(found.kept_out),
     )

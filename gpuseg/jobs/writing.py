@@ -85,15 +85,21 @@ def _readme(folder: RunFolder, started: datetime) -> str:
 
 
 def write_manifest(
-    folder: RunFolder, job: str, found: Segmentation, report: Report, stages: Stages, findings: Sequence[str]
+    folder: RunFolder,
+    job: str,
+    found: Segmentation,
+    report: Report,
+    stages: Stages,
+    findings: Sequence[str],
+    consent: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the manifest: the folder is whole."""
+    """Write the manifest, with the consent that the job declares: the folder is whole."""
     manifest = Manifest(
         job=job,
         run_id=run_id_of(job, found),
         started=report.started,
         input={"where": report.source, "fingerprint": found.tx.fingerprint},
-        parameters=_parameters(found),
+        parameters={**_parameters(found), "consent": None if consent is None else dict(consent)},
         engine=found.choice.model.engine_,
         placement=found.choice.model.placement_,
         counts=_counts(found),
@@ -114,6 +120,7 @@ def _parameters(found: Segmentation) -> Mapping[str, Any]:
         "as_of": found.facts["as_of"],
         "features": list(found.feature_names),
         "categories": found.facts["categories"],
+        "sensitive_kept_out": found.kept_out,
         "scaling": "z-score; a group of category shares weighs as one feature",
         "outcome": _asked(found),
         "k": found.choice.k,

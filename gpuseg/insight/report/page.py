@@ -63,6 +63,8 @@ class Report:
         How far other choices would agree.
     min_cell : int
         Smaller groups of customers are not shown.
+    kept_out : tuple of str
+        Sensitive categories without a share of their own.
     """
 
     title: str
@@ -84,6 +86,7 @@ class Report:
     answer: Answer | None = None
     alternatives: tuple[Alternative, ...] = ()
     min_cell: int = 10
+    kept_out: tuple[str, ...] = ()
 
 
 def render_report(report: Report) -> str:

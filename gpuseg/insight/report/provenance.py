@@ -64,6 +64,15 @@ def data(report: Report) -> list[dict[str, str]]:
     for note, count in tx.notes().items():
         what, done = _NOTES.get(note, (note, "kept"))
         rows.append(_row(what.format(**words), count, done.format(**words)))
+    if report.kept_out:
+        kept = [wording.category_names.get(name, name) for name in report.kept_out]
+        rows.append(
+            _row(
+                f"{_upper(wording.categories)} that are sensitive: {list_words(kept)}",
+                len(kept),
+                "no share of their own: they build, name and explain no segment; the money counts in totals",
+            )
+        )
     customers = wording.customers
     rows += [
         _row(

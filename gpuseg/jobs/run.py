@@ -1,0 +1,156 @@
+"""A job from its file to its folder (jobs; for ``gpuseg run``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gpuseg.errors import SchemaError
+from gpuseg.insight.findings import findings
+from gpuseg.insight.words import Wording
+from gpuseg.jobs.events import read_asked
+from gpuseg.jobs.job_file import JobFile, read_job
+from gpuseg.jobs.output import RunFolder
+from gpuseg.jobs.pipeline import Settings, segment_customers
+from gpuseg.jobs.progress import Progress
+from gpuseg.jobs.reporting import Words, report_of
+from gpuseg.jobs.stages import Stages
+from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
+
+N_BOOT = 20
+"""Bootstrap replicates behind the stability of a job's segments."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run made and found.
+
+    Parameters
+    ----------
+    folder : Path
+        The result folder.
+    findings : tuple of str
+        Three sentences.
+    """
+
+    folder: Path
+    findings: tuple[str, ...]
+
+    @property
+    def report(self) -> Path:
+        """The page to open."""
+        return self.folder / REPORT
+
+    @property
+    def summary(self) -> str:
+        """The findings and the path of the report, a line each."""
+        return "\n".join([*self.findings, f"Report: {self.report}"])
+
+
+def run_job(path: Path, out: Path | None, progress: Progress) -> RunResult:
+    """Segment the customers of a job and write the results.
+
+    Parameters
+    ----------
+    path : Path
+        The job file.
+    out : Path or None
+        New folder for the results; None for ``<job>-<UTC time>`` in the job's output folder.
+    progress : Progress
+        Told of every stage.
+
+    Returns
+    -------
+    RunResult
+        Where the results are and what they say.
+
+    Raises
+    ------
+    InputError
+        The job file or its records cannot be used.
+    OutputError
+        The results cannot be written; nothing is left behind.
+    """
+    started = datetime.now(UTC)
+    job = read_job(path)
+    _require_possible(job, path)
+    stages = Stages(progress)
+    name = job.job.name
+    with RunFolder(out, name, started, Path(job.locate(job.output.folder))) as folder:
+        with stages.stage("read transactions") as stage:
+            tx = job.read_records()
+            stage.add_rows(tx.n_rows or 0)
+        asked = None
+        if job.use_case is not None and job.use_case.outcome is not None:
+            with stages.stage("read the outcome") as stage:
+                asked = read_asked(job, tx)
+                stage.add_rows(0 if asked is None else len(asked.outcome.happened))
+        wording = Wording(**job.words.model_dump())
+        found = segment_customers(tx, settings_of(job), stages, wording, asked)
+        said = findings(found.profiles, found.names, found.certainty, wording, found.answer)
+        report = report_of(found, words_of(job), Path(job.source.path).name, started, wording)
+        with stages.stage("write results") as stage:
+            write_tables(folder, found, run_id_of(name, found))
+            write_report(folder, found, report)
+            stage.add_rows(found.profiles.n_customers)
+        write_manifest(folder, name, found, report, stages, said, consent=job.consent.model_dump())
+    return RunResult(folder.path, said)
+
+
+def settings_of(job: JobFile) -> Settings:
+    """The choices of a job."""
+    case = job.use_case
+    used = job.used_roles()
+    coverage = job.cohorts.coverage
+    return Settings(
+        clusters=job.segments.clusters,
+        seed=job.segments.seed,
+        n_categories=job.features.categories,
+        opt_in=job.sensitive.opt_in,
+        describe_only=tuple(role for role, column in used.items() if job.use_of(column) == "describe"),
+        as_of=None if job.as_of is None else job.as_of.isoformat(),
+        period=job.cohorts.period,
+        coverage=None if coverage is None else (coverage[0].isoformat(), coverage[1].isoformat()),
+        lookback=job.cohorts.lookback,
+        min_size=None if case is None else case.min_size,
+        max_share=None if case is None else case.max_share,
+        n_boot=N_BOOT,
+        min_cell=job.min_cell,
+        reading=_reading(job),
+    )
+
+
+def _reading(job: JobFile) -> dict[str, Any]:
+    """How files to be assigned are read: as the job's own."""
+    csv = job.source.csv
+    found: dict[str, Any] = {"naive": job.naive, "on_bad_rows": job.bad_rows, "amount_of": job.amount_of}
+    return found if csv is None else found | {"csv": csv.model_dump(mode="json")}
+
+
+def words_of(job: JobFile) -> Words:
+    """What the report of a job asks."""
+    customers, case = job.words.customers, job.use_case
+    if case is None:
+        title = job.job.title or f"Which {customers} behave alike?"
+        return Words(title, f"Groups of {customers} that behave alike.", None)
+    owner = "" if case.owner is None else f" Decided by: {case.owner}."
+    decision = case.decision if case.decision.endswith((".", "?", "!")) else f"{case.decision}."
+    return Words(job.job.title or case.decision, case.objective, f"{decision}{owner}")
+
+
+def _require_possible(job: JobFile, path: Path) -> None:
+    """Refuse what a job may declare and a run cannot do, before any record is read."""
+    problems = [
+        f"columns: {name!r} may {job.columns[name]}, but segments are built and described from purchases only; "
+        "let it be ignored"
+        for name in job.attributes()
+        if job.columns[name] in {"build", "describe"}
+    ]
+    if job.outliers != "flag":
+        problems.append(
+            f"outliers: {job.outliers} is not what a run can do; use flag, which keeps and marks them"
+        )
+    if problems:
+        raise SchemaError(str(path), problems)

@@ -1,0 +1,215 @@
+"""A job from its file to its folder: what it declares is what happens, and a failure leaves nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from gpuseg import datasets
+from gpuseg.cli import app
+from gpuseg.errors import InputError, SchemaError
+from gpuseg.jobs.progress import SilentProgress
+from gpuseg.jobs.run import run_job
+from gpuseg.jobs.runs import open_run
+
+N = 80
+JOB = {
+    "version": 1,
+    "job": {"name": "made-up"},
+    "source": "sales.parquet",
+    "roles": {
+        "customer": "customer",
+        "time": "time",
+        "amount": "amount",
+        "basket": "basket",
+        "category": "department",
+        "discount": "discount",
+        "own_label": "own_label",
+    },
+    "time_zone": "Europe/Paris",
+    "consent": {"not_recorded": "made-up members"},
+    "segments": {"clusters": [3, 4]},
+    "words": {"customer": "member", "customers": "members"},
+}
+CASE = {
+    "objective": "More tickets for each letter.",
+    "decision": "Which members get the next letter",
+    "owner": "Head of letters",
+    "features_until": "2023-09-30",
+    "outcome_window": ["2023-10-01", "2023-12-31"],
+    "outcome": {
+        "name": "bought a ticket",
+        "source": "tickets.csv",
+        "customer": "who",
+        "time": "day",
+        "filter": {"kind": "ticket"},
+    },
+    "contact_filter": {"source": "letters.csv", "customer": "who", "time": "sent"},
+    "min_size": 10,
+}
+
+
+def records() -> pa.Table:
+    table = datasets.make_transactions(N, seed=3, text_keys=True)[0]
+    names = pc.replace_substring(table["department"].cast(pa.string()), "DELI", "WINE")
+    return table.set_column(table.column_names.index("department"), "department", names)
+
+
+def events(folder) -> None:
+    numbers = range(1, N + 1)
+    hits = [n for n in numbers if n % 4 == 1 or n % 11 == 0]
+    rows = {
+        "who": [f"C{n:05d}" for n in hits] + ["C00002"],
+        "day": ["2023-11-02"] * len(hits) + ["2023-11-02"],
+        "kind": ["ticket"] * len(hits) + ["refund"],
+    }
+    pa.csv.write_csv(pa.table(rows), folder / "tickets.csv")
+    sent = [n for n in numbers if n > 10]
+    pa.csv.write_csv(
+        pa.table({"who": [f"C{n:05d}" for n in sent], "sent": ["2023-10-05"] * len(sent)}),
+        folder / "letters.csv",
+    )
+
+
+@pytest.fixture
+def make(tmp_path):
+    """A function that writes a job with changes, and its files."""
+
+    def write(**changes):
+        pq.write_table(records(), tmp_path / "sales.parquet")
+        events(tmp_path)
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump({**JOB, **changes}, allow_unicode=True), encoding="utf-8")
+        return path
+
+    return write
+
+
+def quality(result):
+    return json.loads((result.folder / "quality.json").read_text(encoding="utf-8"))
+
+
+def test_a_generic_job(make, tmp_path):
+    result = run_job(make(), None, SilentProgress())
+    assert result.folder.parent == tmp_path / "runs"
+    assert (tmp_path / "runs" / "made-up" / "LATEST").read_text() == f"{result.folder.name}\n"
+    page = result.report.read_text(encoding="utf-8")
+    assert "Generic segmentation: not tied to a decision." in page
+    assert "Which members behave alike?" in page
+    assert quality(result)["outcome"] is None
+    run = open_run(result.folder)
+    assert run.manifest["parameters"]["consent"]["not_recorded"] == "made-up members"
+    assert run.manifest["run_id"] == run.segments["run_id"][0].as_py()
+    assert result.summary.splitlines()[-1] == f"Report: {result.report}"
+
+
+def test_sensitive_spend_builds_nothing(make):
+    result = run_job(make(), None, SilentProgress())
+    features = open_run(result.folder).manifest["parameters"]["features"]
+    assert "share_WINE" not in features
+    assert "share_FRESH" in features
+    assert "share_WINE" not in pq.read_schema(result.folder / "features.parquet").names
+    assert "that are sensitive: WINE" in result.report.read_text(encoding="utf-8")
+
+
+def test_sensitive_spend_with_a_purpose(make):
+    opted = {"opt_in": ["alcohol"], "purpose": "a wine shop"}
+    result = run_job(make(sensitive=opted), None, SilentProgress())
+    assert "share_WINE" in open_run(result.folder).manifest["parameters"]["features"]
+
+
+def test_a_named_sensitive_category_is_refused(make, tmp_path):
+    with pytest.raises(InputError, match="'WINE' cannot have a share of its own"):
+        run_job(make(features={"categories": ["WINE"]}), None, SilentProgress())
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_role_that_describes_builds_nothing(make):
+    result = run_job(make(columns={"discount": "describe", "own_label": "protected"}), None, SilentProgress())
+    features = open_run(result.folder).manifest["parameters"]["features"]
+    assert {"discount_share", "own_label_share"}.isdisjoint(features)
+    described = set(pq.read_table(result.folder / "profiles.parquet")["measure"].to_pylist())
+    assert "discount_share" in described
+    assert "own_label_share" not in described
+
+
+def test_a_decision_is_answered(make):
+    result = run_job(make(use_case=CASE), None, SilentProgress())
+    outcome = quality(result)["outcome"]
+    assert sum(entry["contacted"] for entry in outcome["segments"]) == 70
+    hits = [n for n in range(11, N + 1) if n % 4 == 1 or n % 11 == 0]
+    assert sum(entry["with_outcome"] for entry in outcome["segments"]) == len(
+        hits
+    )  # the refund is filtered out
+    page = result.report.read_text(encoding="utf-8")
+    assert "Which members get the next letter. Decided by: Head of letters." in page
+    assert "bought a ticket" in page
+    assert open_run(result.folder).manifest["parameters"]["as_of"] == "2023-09-30"
+
+
+def test_without_contacts_rates_are_of_all(make):
+    case = {key: value for key, value in CASE.items() if key != "contact_filter"}
+    result = run_job(make(use_case=case), None, SilentProgress())
+    outcome = quality(result)["outcome"]
+    assert outcome["denominator"] == "of all customers"
+    assert sum(entry["contacted"] for entry in outcome["segments"]) == N
+    assert "nothing is known of who was contacted" in result.report.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"outcome_window": ["2025-10-01", "2025-12-31"]}, "lies outside the data"),
+        ({"outcome": {**CASE["outcome"], "filter": {"kind": "nothing"}}}, "no row is left by the filter"),
+        ({"outcome": {**CASE["outcome"], "time": "dya"}}, "no column 'dya'.*day"),
+        ({"outcome": {**CASE["outcome"], "time": "kind"}}, "'kind' holds no time in"),
+    ],
+)
+def test_outcomes_that_cannot_be_used(make, tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        run_job(make(use_case={**CASE, **change}), None, SilentProgress())
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"outliers": "drop"}, "outliers: drop is not what a run can do"),
+        ({"columns": {"product": "describe"}}, "'product' may describe, but segments are built"),
+    ],
+)
+def test_what_a_run_cannot_do_is_refused_before_reading(make, tmp_path, changes, message):
+    path = make(**changes)
+    (tmp_path / "sales.parquet").unlink()
+    with pytest.raises(SchemaError, match=message):
+        run_job(path, None, SilentProgress())
+
+
+def test_the_same_job_gives_the_same_bytes(make, tmp_path):
+    path = make(use_case=CASE)
+    first, second = (run_job(path, tmp_path / name, SilentProgress()) for name in ("a", "b"))
+    for name in ("segments.parquet", "segments.csv", "profiles.parquet", "quality.json", "model/model.json"):
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
+
+
+def test_init_check_and_run(tmp_path, monkeypatch):
+    """From a plain file with decimal commas and an accent to a report, as a user types it."""
+    monkeypatch.chdir(tmp_path)
+    table = records().select(["customer", "time", "amount", "basket", "department"])
+    lines = ["Kunde;Datum;Betrag;Bon;Warengruppe"]
+    for row in table.to_pylist():
+        money, group = f"{row['amount']:.2f}".replace(".", ","), row["department"].replace("FRESH", "Gemüse")
+        lines.append(f"{row['customer']};{row['time']:%d.%m.%Y};{money};{row['basket']};{group}")
+    (tmp_path / "umsatz.csv").write_text("\n".join(lines) + "\n", encoding="cp1252")
+    for arguments in (["init", "umsatz.csv"], ["check", "job.yaml"], ["run", "job.yaml"]):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    assert "Report: " in done.stdout.splitlines()[-1]
+    assert "Gemüse" in next(tmp_path.glob("runs/*/report.html")).read_text(encoding="utf-8")
