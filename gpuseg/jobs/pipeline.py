@@ -35,6 +35,8 @@ from gpuseg.insight.measures import CATEGORY_PREFIX, measures_of
 from gpuseg.insight.model import SegmentModel, build_model
 from gpuseg.insight.naming import name_segments
 from gpuseg.insight.profile import Profiles, profile_segments
+from gpuseg.insight.style_profile import StyleProfile, style_profiles
+from gpuseg.insight.styles import SpendingStyles, spending_styles
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.stages import Stages
 from gpuseg.quality.choose_k import KChoice, choose_k, effective_number
@@ -145,6 +147,10 @@ class Segmentation:
         What the segments say about the decision.
     kept_out : dict of str to str
         Sensitive categories without a share of their own, and why.
+    styles : SpendingStyles
+        Of each of ``keys``.
+    style_profiles : tuple of StyleProfile
+        The styles of each segment.
     """
 
     tx: Transactions
@@ -168,6 +174,8 @@ class Segmentation:
     alternatives: tuple[Alternative, ...]
     answer: Answer | None
     kept_out: dict[str, str]
+    styles: SpendingStyles
+    style_profiles: tuple[StyleProfile, ...]
 
     def segments_table(self, run_id: str) -> pa.Table:
         """One row a customer, ascending by key: the key with its own name and type, segment, margin, silhouettes."""
@@ -252,6 +260,9 @@ def segment_customers(
         names = name_segments(profiles)
         stage.add_rows(len(described))
     keys = _one(built[customer])
+    with stages.stage("score spending styles") as stage:
+        styles = spending_styles(tx, settings.as_of)
+        stage.add_rows(len(styles.table))
     found = None
     if asked is not None:
         with stages.stage("compare the outcome", Promise.REPEATABLE) as stage:
@@ -290,6 +301,8 @@ def segment_customers(
         alternatives=tried,
         answer=found,
         kept_out=kept_out,
+        styles=styles,
+        style_profiles=style_profiles(styles, keys, segment_ids),
     )
 
 

@@ -65,5 +65,6 @@ def report_of(found: Segmentation, words: Words, source: str, started: datetime,
         answer=found.answer,
         alternatives=found.alternatives,
         min_cell=found.settings.min_cell,
+        styles=found.style_profiles,
         kept_out=tuple(found.kept_out),
     )

@@ -28,6 +28,7 @@ _LINES = {
     "segments.parquet": "the segment of every customer, with margin and silhouettes",
     "segments.csv": "the same, for spreadsheets (UTF-8 with a byte order mark)",
     "features.parquet": "figures of every customer in original units, for gpuseg show",
+    "styles.parquet": "spending styles of every customer, with intervals",
     "profiles.parquet": "figures of every segment in original units",
     "profiles.xlsx": "the same, for spreadsheets",
     "cohorts.parquet": "customers by the period of their first purchase, and who keeps buying",
@@ -54,11 +55,12 @@ def run_id_of(job: str, found: Segmentation) -> str:
 
 
 def write_tables(folder: RunFolder, found: Segmentation, run_id: str) -> None:
-    """Write segments, features, profiles, cohorts and the model; only the first three files hold customers' keys."""
+    """Write segments, features, profiles, cohorts and the model; only the first four files hold customers' keys."""
     segments = found.segments_table(run_id)
     folder.write_table("segments.parquet", segments, holds_customer_ids=True)
     folder.write_bytes("segments.csv", table_bytes(segments, "csv"), holds_customer_ids=True)
     folder.write_table("features.parquet", found.summary, holds_customer_ids=True)
+    folder.write_table("styles.parquet", found.styles.to_arrow(), holds_customer_ids=True)
     folder.write_table("profiles.parquet", found.profiles.to_table(found.names))
     folder.write_table("cohorts.parquet", found.retention.to_arrow())
     folder.write_text("quality.json", quality_json(found, run_id))

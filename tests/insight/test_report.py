@@ -117,7 +117,7 @@ def test_a_screen_reader_finds_its_way(page):
     for svg in page.all("svg"):
         assert svg.attributes["role"] == "img"
         assert svg.attributes["aria-label"]
-    assert len(page.all("table")) == len(page.all("caption")) == 9
+    assert len(page.all("table")) == len(page.all("caption")) == 10
     assert all(cell.attributes["scope"] in {"row", "col"} for cell in page.all("th"))
     assert all(caption.text.strip() for caption in page.all("caption"))
 
@@ -204,7 +204,7 @@ def test_every_segment_has_a_rate_with_its_base_and_a_suggestion(answered):
 
 def test_an_answer_reads_as_well_as_none(answered):
     page = Page(answered)
-    assert len(page.all("table")) == len(page.all("caption")) == 10
+    assert len(page.all("table")) == len(page.all("caption")) == 11
     assert [key for key in made_up.answered().keys.to_pylist() if key in answered] == []
     assert not re.search(r"\b(nan|NaN|None|inf|True|False)\b", page.words)
     assert "No stability over resamples" not in answered
@@ -221,6 +221,17 @@ def test_every_choice_has_its_alternatives(page):
         assert f": {entry.agreement:.2f}" in words.replace("\N{MINUS SIGN}", "-")
     for said in ("3 segments", "5 segments", "the next seed", "without “shares of aisles”", "“Coupon share”"):
         assert said in words
+
+
+def test_every_style_has_its_formula_and_reliability(page):
+    found = made_up.found()
+    words = page.words[page.words.index("Spending styles") :]
+    assert len(found.style_profiles) == len(found.styles.styles) >= 5
+    for entry in found.style_profiles:
+        assert entry.style.formula.replace("customer", "member") in words
+        assert f"{entry.style.label} low: {entry.style.low}" in words
+        assert sum(figures.known for _, figures in entry.segments) == entry.population.known
+        assert f"{entry.reliability.correlation:.2f}".replace("-", "\N{MINUS SIGN}") in words
 
 
 def test_small_groups_are_not_shown():

@@ -19,7 +19,7 @@ from gpuseg.errors import SourceError
 from gpuseg.jobs import demo
 from gpuseg.jobs.progress import SilentProgress
 
-WITH_IDS = ["features.parquet", "segments.csv", "segments.parquet"]
+WITH_IDS = ["features.parquet", "segments.csv", "segments.parquet", "styles.parquet"]
 FILES = [
     "README.txt",
     "cohorts.parquet",
@@ -33,6 +33,7 @@ FILES = [
     "review.csv",
     "segments.csv",
     "segments.parquet",
+    "styles.parquet",
 ]
 
 
@@ -133,6 +134,7 @@ def test_only_segments_hold_keys(result):
         "segments.parquet",
         "segments.csv",
         "features.parquet",
+        "styles.parquet",
     ]
     assert {line.split(":")[0] for line in readme[2:]} >= set(FILES) - {"README.txt", "model"}
 

@@ -178,5 +178,6 @@ def test_stages_are_recorded_in_order():
         "try other choices",
         "follow cohorts",
         "describe segments",
+        "score spending styles",
     ]
     assert all(stage.rows == 160 for stage in stages.ended)

@@ -15,6 +15,7 @@ from gpuseg.insight.alternatives import Alternative
 from gpuseg.insight.answer import Answer
 from gpuseg.insight.certainty import Certainty
 from gpuseg.insight.profile import Profiles
+from gpuseg.insight.style_profile import StyleProfile
 from gpuseg.insight.words import Wording
 from gpuseg.quality.choose_k import KChoice
 
@@ -65,6 +66,8 @@ class Report:
         Smaller groups of customers are not shown.
     kept_out : tuple of str
         Sensitive categories without a share of their own.
+    styles : tuple of StyleProfile
+        Spending styles of each segment.
     """
 
     title: str
@@ -87,6 +90,7 @@ class Report:
     alternatives: tuple[Alternative, ...] = ()
     min_cell: int = 10
     kept_out: tuple[str, ...] = ()
+    styles: tuple[StyleProfile, ...] = ()
 
 
 def render_report(report: Report) -> str:
@@ -115,6 +119,7 @@ def render_report(report: Report) -> str:
         differences=views.difference_strips(report),
         figures=views.figures(report),
         categories=views.categories(report),
+        styles=views.styles(report),
         choice=evidence.choice(report),
         firmness=evidence.firmness(report),
         cohorts=evidence.cohorts(report),

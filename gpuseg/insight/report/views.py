@@ -6,17 +6,19 @@ Views are plain dictionaries of finished text: the template decides nothing but 
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.insight.findings import findings
 from gpuseg.insight.naming import Difference, differences
-from gpuseg.insight.profile import HIGH_INDEX, MIN_BASE, MeasureProfile, SegmentFigures
+from gpuseg.insight.profile import HIGH_INDEX, MIN_BASE, Figures, MeasureProfile, SegmentFigures
 from gpuseg.insight.report import plots
 from gpuseg.insight.report.answers import features_until, shown_count
 from gpuseg.insight.words import FEW, format_day, format_figure, format_percent, format_score, list_words
 
 if TYPE_CHECKING:
     from gpuseg.insight.report.page import Report
+    from gpuseg.insight.words import Wording
 
 N_DIFFERENCES = 3
 
@@ -127,6 +129,36 @@ def categories(report: Report) -> list[dict[str, Any]]:
         for entry in report.profiles.measures
         if entry.measure.is_category
     ]
+
+
+def styles(report: Report) -> list[dict[str, Any]]:
+    """Median of each spending style, for everybody and for each segment, and how far to trust one score."""
+    rows = []
+    for found in report.styles:
+        steady = found.reliability
+        few = math.isnan(steady.correlation) or steady.n_customers < report.min_cell
+        rows.append(
+            {
+                "label": found.style.label,
+                "means": f"low: {found.style.low}; high: {found.style.high}",
+                "formula": _in_words(found.style.formula, report.wording),
+                "all": _score(found.population, report),
+                "cells": [_score(figures, report) for _, figures in found.segments],
+                "width": FEW if math.isnan(found.half_width) else f"± {format_score(found.half_width)}",
+                "halves": FEW if few else format_score(steady.correlation),
+                "base": shown_count(steady.n_customers, report),
+            }
+        )
+    return rows
+
+
+def _in_words(formula: str, wording: Wording) -> str:
+    own = {"customer": wording.customer, "customers": wording.customers}
+    return re.sub(r"\bcustomers?\b", lambda match: own[match[0]], formula)
+
+
+def _score(figures: Figures, report: Report) -> str:
+    return format_score(figures.median) if figures.known >= report.min_cell else FEW
 
 
 def _difference(found: Difference, report: Report) -> dict[str, str]:
