@@ -24,7 +24,7 @@ from gpuseg.graph.executors import (
     executor_for,
     merge_all,
 )
-from gpuseg.graph.memo import MEMO
+from gpuseg.graph.memo import MEMO, forget_partitions
 from gpuseg.graph.partitions import HostTable, MemoryPartition
 from gpuseg.graph.tables import Table, memory_table
 from tests.graph import workers
@@ -151,6 +151,48 @@ def test_results_are_let_go_after_each_pass(client):
     client.run(os.getpid)  # what was let go before this has been let go
     assert not any(str(key).startswith("gpuseg") for key in client.futures)
     executor.close()
+
+
+class StandIn:
+    """A client whose first task has failed while the others go on."""
+
+    def __init__(self):
+        self.cancelled, self.asked = [], []
+
+    def compute(self, graphs, **options):
+        return [f"rows {i}" for i in range(len(graphs))]
+
+    def map(self, function, *arguments, key, **options):
+        return [Pending(name, number == 0) for number, name in enumerate(key)]
+
+    def gather(self, futures):
+        msg = "the first partition"
+        raise InputError(msg)
+
+    def cancel(self, futures):
+        self.cancelled += [future.key for future in futures]
+
+    def run(self, function, *arguments, **options):
+        self.asked.append(function)
+
+
+class Pending:
+    def __init__(self, key, finished):
+        self.key, self.finished = key, finished
+
+    def done(self):
+        return self.finished
+
+
+def test_after_an_error_the_rest_is_called_off():
+    """The traceback holds the futures of the other partitions; closing cancels them all the same."""
+    client = StandIn()
+    executor = ClientExecutor(table(), client)
+    with pytest.raises(InputError, match="the first partition"):
+        executor.map(first_column)
+    executor.close()
+    assert [int(key.rsplit("-", 1)[1]) for key in client.cancelled] == list(range(1, len(SIZES)))
+    assert client.asked == [forget_partitions]
 
 
 def test_closing_never_hides_an_error(client, monkeypatch):

@@ -13,6 +13,7 @@ from dask.delayed import delayed
 from gpuseg import KMeans
 from gpuseg.cluster.inputs import open_table
 from gpuseg.graph.memo import ENVIRONMENT
+from gpuseg.graph.tasks import close_partition
 from tests.graph import counted_files
 
 N = 60
@@ -98,6 +99,20 @@ def test_a_fit_computes_each_partition_once(counting, kind, dtype, offset):
     assert fitted.n_iter_ > 1
     assert sorted(counting.loaded) == ONCE
     assert counting.calls == 0  # labels_ wait
+
+
+def test_labels_of_a_collection_do_not_travel(counting, monkeypatch):
+    """They are predicted where the rows are; a file's come back with the closing pass."""
+    wanted = []
+
+    def noting(partition, job, centres, want_labels):
+        wanted.append(want_labels)
+        return close_partition(partition, job, centres, want_labels)
+
+    monkeypatch.setattr("gpuseg.cluster.lloyd.close_partition", noting)
+    X, _, _ = collections(counting, "float32")["array"]
+    KMeans(3, random_state=0, n_init=1).fit(X)
+    assert wanted == [False] * 4
 
 
 def test_without_a_memo_partitions_are_computed_at_every_pass(counting, monkeypatch):

@@ -185,21 +185,23 @@ def test_the_farthest_rows_leave_out_weight_zero(source):
     assert (np.diff(far.distance) <= 0).all()
 
 
-def test_another_run_with_another_layout_over_one_token(source):
+@pytest.mark.parametrize("name", ["other", "run"])
+def test_another_layout_over_one_token(source, name):
     """Two fits of one file share its entry; what one centred the other does not use."""
     X = rows("float64")
     part = source(X)
     job = prepared(part, "float64")
     shifted = Layout(job.layout.centre + 1.0, job.layout.centred, job.layout.scales, job.layout.max_abs)
-    other = Job("other", ENGINE, HELD, shifted)
+    other = Job(name, ENGINE, HELD, shifted)
     c = centres_of(job, X, 0)
-    expected = {}
+    expected = []
     for j in (job, other):
-        alone = Job(j.run, ENGINE, DROPPED, j.layout)
-        expected[j.run] = tasks.assign_partition(part, alone, [c])[0]
-    assert not strategies.same(expected["run"], expected["other"])
-    for j in (job, other, other, job, other):
-        assert strategies.same(tasks.assign_partition(part, j, [c])[0], expected[j.run])
+        alone = Job("alone", ENGINE, DROPPED, j.layout)
+        expected.append(tasks.assign_partition(part, alone, [c])[0])
+    assert not strategies.same(*expected)
+    for number in (0, 1, 1, 0, 1):
+        j = (job, other)[number]
+        assert strategies.same(tasks.assign_partition(part, j, [c])[0], expected[number])
         assert tasks.scan_partition(part, Job(j.run, ENGINE, HELD)).maximum.tolist() == X.max(axis=0).tolist()
 
 
