@@ -77,6 +77,12 @@ def run(
             "--out", help="New folder for the results [default: runs/<job>-<UTC time> beside the job file]."
         ),
     ] = None,
+    refresh: Annotated[
+        Path | None,
+        typer.Option(
+            "--refresh", metavar="LAST_RUN", help="Earlier run whose segments keep their ids and names."
+        ),
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -85,7 +91,7 @@ def run(
         from gpuseg.jobs.progress import progress_for
         from gpuseg.jobs.run import run_job
 
-        result = run_job(job, out, progress_for(Console(stderr=True), quiet=quiet))
+        result = run_job(job, out, progress_for(Console(stderr=True), quiet=quiet), refresh)
         if not quiet:
             typer.echo(result.summary)
 

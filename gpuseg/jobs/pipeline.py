@@ -6,7 +6,6 @@ Nothing is written here: the result is a record, from which the tables, the repo
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,31 +14,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.exceptions import ConvergenceWarning
 
 from gpuseg.core.promise import Promise
 from gpuseg.customers.cohorts import CohortRetention, cohort_retention
-from gpuseg.customers.customer_state import CustomerState
 from gpuseg.customers.features import customer_state, customer_summary, features
 from gpuseg.customers.frames import FACTS
-from gpuseg.customers.measures import category_totals, top_categories
-from gpuseg.customers.scaling import ExactScaler
-from gpuseg.customers.sensitive import allowed_categories
 from gpuseg.customers.transactions import Transactions
-from gpuseg.errors import InputError, TooFewRowsError
-from gpuseg.insight.alternatives import Alternative, alternatives, group_weights
+from gpuseg.errors import InputError
+from gpuseg.insight.alternatives import Alternative, alternatives
 from gpuseg.insight.answer import Answer, Asked, answer
 from gpuseg.insight.certainty import Certainty, segment_certainties
 from gpuseg.insight.customer_rows import recipe_of
-from gpuseg.insight.measures import CATEGORY_PREFIX, measures_of
+from gpuseg.insight.measures import measures_of
 from gpuseg.insight.model import SegmentModel, build_model
-from gpuseg.insight.naming import name_segments
 from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.style_profile import StyleProfile, style_profiles
 from gpuseg.insight.styles import SpendingStyles, spending_styles
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.stages import Stages
-from gpuseg.quality.choose_k import KChoice, choose_k, effective_number
+from gpuseg.jobs.steps import categories, choose, equal_groups, names, not_building, number_by_size, numbers
+from gpuseg.quality.choose_k import KChoice, effective_number
 from gpuseg.quality.silhouette import Silhouettes, silhouettes
 
 FALLBACK_ID = 0
@@ -123,8 +117,8 @@ class Segmentation:
         The number of segments, with the evidence.
     segment_ids : ndarray of int32, shape (n,)
         Of each of ``keys``: 1 is the largest segment.
-    clusters : tuple of int
-        The model's cluster behind segment 1, 2, ...
+    clusters : dict of int to int
+        The model's cluster behind each segment.
     euclidean, squared : Silhouettes
         Of each of ``keys``.
     profiles : Profiles
@@ -161,7 +155,7 @@ class Segmentation:
     facts: dict[str, Any]
     choice: KChoice
     segment_ids: Int32
-    clusters: tuple[int, ...]
+    clusters: dict[int, int]
     euclidean: Silhouettes
     squared: Silhouettes
     profiles: Profiles
@@ -196,7 +190,12 @@ class Segmentation:
 
 
 def segment_customers(
-    tx: Transactions, settings: Settings, stages: Stages, wording: Wording, asked: Asked | None = None
+    tx: Transactions,
+    settings: Settings,
+    stages: Stages,
+    wording: Wording,
+    asked: Asked | None = None,
+    previous: SegmentModel | None = None,
 ) -> Segmentation:
     """Features, scaling, the choice of k, silhouettes, cohorts, profiles and the answer to the decision.
 
@@ -212,6 +211,8 @@ def segment_customers(
         What this business calls its things; it changes words, never a figure.
     asked : Asked, optional
         The outcome of the decision, in a window after ``settings.as_of``.
+    previous : SegmentModel, optional
+        Of an earlier run: segments that are still there keep their ids and names.
 
     Returns
     -------
@@ -227,21 +228,21 @@ def segment_customers(
         raise InputError(f"{tx.where}: a {tx.kind} frame; a job reads files or an Arrow table")
     with stages.stage("build features") as stage:
         state = customer_state(tx, settings.as_of)
-        categories, kept_out = _categories(tx, state, settings)
-        built = features(tx, settings.as_of, categories, state=state)
-        built = built.drop_columns(_not_building(built.column_names, settings.describe_only))
-        summary = customer_summary(tx, settings.as_of, categories, state=state)
+        shares, kept_out = categories(tx, state, settings)
+        built = features(tx, settings.as_of, shares, state=state)
+        built = built.drop_columns(not_building(built.column_names, settings.describe_only))
+        summary = customer_summary(tx, settings.as_of, shares, state=state)
         stage.add_rows(len(built))
     with stages.stage("scale features") as stage:
-        scaler = ExactScaler().fit(built)
-        weights = group_weights(tuple(scaler.feature_names_in_))
-        scaler.scale_ = scaler.scale_ * weights
-        scaled = scaler.transform(built)
+        scaler, weights, scaled = equal_groups(built)
         stage.add_rows(len(scaled))
     customer = tx.roles.customer
     with stages.stage("choose the number of segments") as stage:
-        choice = _choose(scaled, settings, None if asked is None else asked.truths(built[customer]))
-        segment_ids, clusters = number_by_size(np.asarray(choice.model.labels_))
+        choice = choose(scaled, settings, None if asked is None else asked.truths(built[customer]))
+        by_size, in_order = number_by_size(np.asarray(choice.model.labels_))
+        ids, used_ids = numbers(previous, choice, scaler, in_order)
+        segment_ids = np.array([FALLBACK_ID, *ids], np.int32)[by_size]
+        clusters = dict(sorted(zip(ids, in_order, strict=True)))
         stage.add_rows(len(scaled))
     with stages.stage("measure silhouettes") as stage:
         euclidean = silhouettes(scaled, segment_ids, metric="euclidean")
@@ -257,7 +258,7 @@ def segment_customers(
         placed = pc.is_in(summary[customer], value_set=built[customer].combine_chunks())
         described = summary.filter(placed)
         profiles = profile_segments(described, segment_ids, measures_of(described.column_names, wording))
-        names = name_segments(profiles)
+        named = names(profiles, previous)
         stage.add_rows(len(described))
     keys = _one(built[customer])
     with stages.stage("score spending styles") as stage:
@@ -274,10 +275,11 @@ def segment_customers(
         choice.model,
         scaler,
         built,
-        [(number, names[number], cluster) for number, cluster in enumerate(clusters, start=1)],
+        [(number, named[number], cluster) for number, cluster in clusters.items()],
         recipe=recipe_of(tx, state, facts, settings.as_of, settings.reading),
         fallback=(FALLBACK_ID, FALLBACK_NAME),
         outcome_rates=rates,
+        used_ids=used_ids,
     )
     return Segmentation(
         tx=tx,
@@ -292,7 +294,7 @@ def segment_customers(
         euclidean=euclidean,
         squared=squared,
         profiles=profiles,
-        names=names,
+        names=named,
         certainty=_certainty(euclidean, squared, segment_ids),
         retention=retention,
         built=built,
@@ -304,86 +306,6 @@ def segment_customers(
         styles=styles,
         style_profiles=style_profiles(styles, keys, segment_ids),
     )
-
-
-_BUILT_OF = {
-    "basket": ("log_visits", "log_basket_value"),
-    "discount": ("discount_share",),
-    "coupon": ("root_coupon_share",),
-    "own_label": ("own_label_share",),
-    "category": ("category_diversity",),
-}
-
-
-def _categories(
-    tx: Transactions, state: CustomerState, settings: Settings
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The categories with a share of their own, and those that are kept out because they are sensitive."""
-    if tx.roles.category is None:
-        return (), {}
-    totals = category_totals(state)
-    allowed, kept_out = allowed_categories(totals, settings.opt_in)
-    wanted = settings.n_categories
-    if isinstance(wanted, int):
-        return top_categories({name: totals[name] for name in allowed}, wanted), kept_out
-    sensitive = [name for name in wanted if name in kept_out]
-    if sensitive:
-        raise InputError(
-            f"{tx.where}: category {sensitive[0]!r} cannot have a share of its own ({kept_out[sensitive[0]]})"
-        )
-    return wanted, kept_out
-
-
-def _not_building(columns: list[str], describe_only: tuple[str, ...]) -> list[str]:
-    """Features that are made of roles which may only describe."""
-    left_out = {name for role in describe_only for name in _BUILT_OF.get(role, ())}
-    if "category" in describe_only:
-        left_out |= {name for name in columns if name.startswith(CATEGORY_PREFIX)}
-    return [name for name in columns if name in left_out]
-
-
-def number_by_size(labels: npt.NDArray[np.integer]) -> tuple[Int32, tuple[int, ...]]:
-    """Number clusters 1, 2, ... from the largest to the smallest; ties go to the lower cluster.
-
-    Parameters
-    ----------
-    labels : ndarray of integer, shape (n,)
-        Cluster of each customer.
-
-    Returns
-    -------
-    segment_ids : ndarray of int32, shape (n,)
-        Number of each customer's segment.
-    clusters : tuple of int
-        The cluster behind segment 1, 2, ...
-    """
-    sizes = np.bincount(labels)
-    present = np.flatnonzero(sizes)
-    clusters = present[np.argsort(-sizes[present], kind="stable")]
-    number = np.zeros(len(sizes), np.int32)
-    number[clusters] = np.arange(1, len(clusters) + 1, dtype=np.int32)
-    return number[labels], tuple(clusters.tolist())
-
-
-def _choose(scaled: Any, settings: Settings, truths: npt.NDArray[np.float64] | None) -> KChoice:
-    """Choose k; a library warns about segments that nobody can fill, a run refuses them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)
-        try:
-            return choose_k(
-                scaled,
-                settings.clusters,
-                random_state=settings.seed,
-                min_size=settings.min_size,
-                max_share=settings.max_share,
-                stability=settings.n_boot,
-                outcome=truths,
-            )
-        except ConvergenceWarning as warning:
-            raise TooFewRowsError(
-                f"{len(scaled):,} customers cannot fill {max(settings.clusters)} different segments ({warning}); "
-                "ask for fewer segments"
-            ) from warning
 
 
 def _certainty(euclidean: Silhouettes, squared: Silhouettes, segment_ids: Int32) -> Certainty:

@@ -72,7 +72,7 @@ def _stability(stability: Stability) -> dict[str, Any]:
 
 def _segment(found: Segmentation, segment_id: int, stability: Stability | None) -> dict[str, Any]:
     firm = found.certainty.segment(segment_id)
-    cluster = found.clusters[segment_id - 1]
+    cluster = found.clusters[segment_id]
     return {
         "segment_id": segment_id,
         "name": found.names[segment_id],

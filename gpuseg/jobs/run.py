@@ -7,16 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import SchemaError
+from gpuseg.errors import InputError, SchemaError
 from gpuseg.insight.findings import findings
+from gpuseg.insight.model_files import load_model
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.events import read_asked
 from gpuseg.jobs.job_file import JobFile, read_job
 from gpuseg.jobs.output import RunFolder
-from gpuseg.jobs.pipeline import Settings, segment_customers
+from gpuseg.jobs.pipeline import Segmentation, Settings, segment_customers
 from gpuseg.jobs.progress import Progress
 from gpuseg.jobs.reporting import Words, report_of
+from gpuseg.jobs.runs import open_run
 from gpuseg.jobs.stages import Stages
+from gpuseg.jobs.suppression import SUPPRESSED, Suppression, load_suppression
 from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
 
 N_BOOT = 20
@@ -49,7 +52,7 @@ class RunResult:
         return "\n".join([*self.findings, f"Report: {self.report}"])
 
 
-def run_job(path: Path, out: Path | None, progress: Progress) -> RunResult:
+def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | None = None) -> RunResult:
     """Segment the customers of a job and write the results.
 
     Parameters
@@ -60,6 +63,9 @@ def run_job(path: Path, out: Path | None, progress: Progress) -> RunResult:
         New folder for the results; None for ``<job>-<UTC time>`` in the job's output folder.
     progress : Progress
         Told of every stage.
+    refresh : Path, optional
+        Folder of an earlier run: segments that are still there keep their ids and names, and customers who were erased
+        from it may not come back.
 
     Returns
     -------
@@ -69,13 +75,15 @@ def run_job(path: Path, out: Path | None, progress: Progress) -> RunResult:
     Raises
     ------
     InputError
-        The job file or its records cannot be used.
+        The job file, its records or the earlier run cannot be used, or erased customers are among the records.
     OutputError
         The results cannot be written; nothing is left behind.
     """
     started = datetime.now(UTC)
     job = read_job(path)
     _require_possible(job, path)
+    previous = None if refresh is None else load_model(open_run(refresh).path)
+    erased = None if refresh is None else load_suppression(open_run(refresh).path)
     stages = Stages(progress)
     name = job.job.name
     with RunFolder(out, name, started, Path(job.locate(job.output.folder))) as folder:
@@ -88,7 +96,10 @@ def run_job(path: Path, out: Path | None, progress: Progress) -> RunResult:
                 asked = read_asked(job, tx)
                 stage.add_rows(0 if asked is None else len(asked.outcome.happened))
         wording = Wording(**job.words.model_dump())
-        found = segment_customers(tx, settings_of(job), stages, wording, asked)
+        found = segment_customers(tx, settings_of(job), stages, wording, asked, previous)
+        if erased is not None:
+            _require_erased_away(erased, found, path)
+            folder.write_bytes(SUPPRESSED, erased.to_bytes())
         said = findings(found.profiles, found.names, found.certainty, wording, found.answer)
         report = report_of(found, words_of(job), Path(job.source.path).name, started, wording)
         with stages.stage("write results") as stage:
@@ -97,6 +108,15 @@ def run_job(path: Path, out: Path | None, progress: Progress) -> RunResult:
             stage.add_rows(found.profiles.n_customers)
         write_manifest(folder, name, found, report, stages, said, consent=job.consent.model_dump())
     return RunResult(folder.path, said)
+
+
+def _require_erased_away(erased: Suppression, found: Segmentation, path: Path) -> None:
+    """Refuse records of customers who were erased."""
+    back = int(erased.blocked(found.summary[found.tx.roles.customer]).sum())
+    if back:
+        raise InputError(
+            f"{path}: {back:,} customers who were erased are among the records; delete them there too, then run again"
+        )
 
 
 def settings_of(job: JobFile) -> Settings:

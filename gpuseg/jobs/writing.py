@@ -20,6 +20,7 @@ from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import FALLBACK_ID, Segmentation
 from gpuseg.jobs.quality_file import quality_json
 from gpuseg.jobs.stages import Stages
+from gpuseg.jobs.suppression import SUPPRESSED
 from gpuseg.jobs.workbook import profiles_workbook
 
 REPORT = "report.html"
@@ -36,6 +37,7 @@ _LINES = {
     REVIEW: "proposed names with their evidence: change and sign them, then gpuseg names",
     f"{FOLDER}/model.json": "the model: gpuseg assign gives new customers a segment",
     f"{FOLDER}/arrays.safetensors": "the model's centres",
+    SUPPRESSED: "keyed hashes of erased customers, who may not come back",
     REPORT: "the report: open this first",
 }
 
@@ -163,7 +165,7 @@ def _counts(found: Segmentation) -> Mapping[str, Any]:
                 "customers": found.profiles.size(segment_id),
                 "cluster": cluster,
             }
-            for segment_id, cluster in zip(found.profiles.segment_ids, found.clusters, strict=True)
+            for segment_id, cluster in found.clusters.items()
         },
         "cohorts": {
             "customers_followed": retention.n_in_cohorts,

@@ -199,6 +199,44 @@ def test_the_same_job_gives_the_same_bytes(make, tmp_path):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
 
 
+def test_a_refresh_keeps_ids_and_names(make, tmp_path):
+    path = make(segments={"clusters": [4]})
+    first = run_job(path, tmp_path / "a", SilentProgress())
+    again = run_job(path, tmp_path / "b", SilentProgress(), first.folder)
+    assert open_run(again.folder).names == open_run(first.folder).names
+    table, run = records(), open_run(first.folder)
+    largest = run.segments.filter(pc.equal(run.segments["segment_id"], 1))["customer"].to_pylist()
+    gone = pc.is_in(table["customer"], value_set=pa.array(largest[12:]))
+    pq.write_table(
+        table.filter(pc.invert(gone)), tmp_path / "sales.parquet"
+    )  # the largest is the smallest now
+    later = run_job(path, tmp_path / "c", SilentProgress(), first.folder)
+    before, after = (
+        dict(zip(run.segments["customer"].to_pylist(), run.segments["segment_id"].to_pylist(), strict=True))
+        for run in (open_run(first.folder), open_run(later.folder))
+    )
+    same = [before[key] == number for key, number in after.items()]
+    assert sum(same) >= 0.9 * len(same)
+    sizes = [entry["customers"] for entry in quality(later)["segments"]]
+    assert sizes != sorted(sizes, reverse=True)
+
+
+def test_erased_customers_may_not_come_back(make, tmp_path):
+    path = make()
+    first = run_job(path, tmp_path / "a", SilentProgress())
+    (tmp_path / "ids.txt").write_text("C00007\nC00009\n")
+    done = CliRunner().invoke(app, ["erase", str(first.folder), "--ids", str(tmp_path / "ids.txt")])
+    assert done.exit_code == 0, done.output
+    with pytest.raises(InputError, match="2 customers who were erased are among the records"):
+        run_job(path, tmp_path / "b", SilentProgress(), first.folder)
+    assert not (tmp_path / "b").exists()
+    table = records()
+    gone = pc.is_in(table["customer"], value_set=pa.array(["C00007", "C00009"]))
+    pq.write_table(table.filter(pc.invert(gone)), tmp_path / "sales.parquet")
+    later = run_job(path, tmp_path / "c", SilentProgress(), first.folder)
+    assert (later.folder / "suppressed.json").read_bytes() == (first.folder / "suppressed.json").read_bytes()
+
+
 def test_init_check_and_run(tmp_path, monkeypatch):
     """From a plain file with decimal commas and an accent to a report, as a user types it."""
     monkeypatch.chdir(tmp_path)

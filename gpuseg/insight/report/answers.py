@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gpuseg.insight.measures import CATEGORY_PREFIX
 from gpuseg.insight.naming import Difference, differences
 from gpuseg.insight.report import plots
-from gpuseg.insight.words import FEW, format_day, format_figure, format_percent, format_score, list_words
+from gpuseg.insight.words import FEW, format_day, format_figure, format_percent, list_words
 
 if TYPE_CHECKING:
     from gpuseg.insight.answer import Answer
@@ -105,7 +105,7 @@ def _comes_back(segment_id: int, report: Report) -> str:
     stability = stability_of(report)
     if stability is None:
         return ""
-    found = stability.segment(report.clusters[segment_id - 1])
+    found = stability.segment(report.clusters[segment_id])
     verdict = {
         "stable": "it comes back reliably",
         "valid": "it comes back well",
@@ -114,7 +114,7 @@ def _comes_back(segment_id: int, report: Report) -> str:
     }[found.band]
     return (
         f"In {stability.n_boot} repeats with {report.wording.customers} drawn again, {verdict} (mean overlap "
-        f"{format_score(found.jaccard)}; from 0.75 on a group counts as valid, below 0.6 as doubtful)."
+        f"{found.jaccard:.3f}; from 0.75 on a group counts as valid, below 0.6 as doubtful)."
     )
 
 

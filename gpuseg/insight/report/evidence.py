@@ -64,7 +64,7 @@ def choice(report: Report) -> dict[str, Any]:
                 "smallest": f"{entry.smallest:,}"
                 if entry.smallest >= report.min_cell
                 else f"under {report.min_cell}",
-                "stability": "" if entry.stability is None else format_score(entry.stability.lowest),
+                "stability": "" if entry.stability is None else f"{entry.stability.lowest:.3f}",
                 "separation": "" if entry.separation is None else f"{entry.separation:.3f}",
                 "fails": "; ".join(entry.fails),
             }
@@ -112,11 +112,11 @@ def firmness(report: Report) -> dict[str, Any]:
     }
 
 
-def _jaccard(stability: Stability | None, clusters: tuple[int, ...], segment_id: int) -> str:
+def _jaccard(stability: Stability | None, clusters: dict[int, int], segment_id: int) -> str:
     if stability is None:
         return ""
-    found = stability.segment(clusters[segment_id - 1])
-    return f"{format_score(found.jaccard)} ({found.band})"
+    found = stability.segment(clusters[segment_id])
+    return f"{found.jaccard:.3f} ({found.band})"
 
 
 def cohorts(report: Report) -> dict[str, Any]:

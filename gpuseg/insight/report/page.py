@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -56,8 +56,8 @@ class Report:
         How far to trust it.
     retention : CohortRetention
         By period of the first purchase.
-    clusters : tuple of int
-        The model's cluster behind segment 1, 2, ...
+    clusters : dict of int to int
+        The model's cluster behind each segment.
     answer : Answer or None
         What the segments say about the decision.
     alternatives : tuple of Alternative
@@ -85,7 +85,7 @@ class Report:
     names: dict[int, str]
     certainty: Certainty
     retention: CohortRetention
-    clusters: tuple[int, ...] = ()
+    clusters: dict[int, int] = field(default_factory=dict)
     answer: Answer | None = None
     alternatives: tuple[Alternative, ...] = ()
     min_cell: int = 10
