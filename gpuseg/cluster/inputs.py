@@ -107,6 +107,7 @@ def _array_like(estimator: Any, X: Any, sample_weight: Any, customer: str | None
         keys, X = _frame_keys(X, customer)
         # numpy would make float32 of float32 beside int8; every other kind of table is read as float64 then.
         wanted = wanted if all(str(kind) == "float32" for kind in X.dtypes) else np.float64
+    _refuse_paths(X)
     _refuse_times(X)
     try:
         # Finiteness is checked by the engine's first read, with counts by feature.
@@ -143,6 +144,13 @@ def _index_keys(index: Any) -> npt.NDArray[Any] | None:
         return np.asarray(index.to_numpy())
     logger.info("index %r is %s, not integers or text; rows go by their number", index.name, index.dtype)
     return None
+
+
+def _refuse_paths(X: Any) -> None:
+    """Refuse a list of paths, which scikit-learn would try to read as numbers."""
+    if isinstance(X, (list, tuple)) and X and is_path(X[0]):
+        msg = f"X is a {type(X).__name__} of paths, which is not read; give one path, a glob or a folder"
+        raise InputError(msg)
 
 
 def _refuse_times(X: Any) -> None:

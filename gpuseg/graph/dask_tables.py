@@ -188,6 +188,9 @@ def _array_table(X: Any, sample_weight: Any, customer: str | None) -> Table:
     if X.ndim != 2:
         msg = f"expected a two-dimensional Dask array, got {X.ndim} dimensions; reshape it to rows x features"
         raise InputError(msg)
+    if np.isnan(X.shape[1]):
+        msg = "the number of columns of X is not known; call X.compute_chunk_sizes() or give from_delayed its shape"
+        raise InputError(msg)
     if X.dtype.kind not in "fiub":
         msg = f"X is a Dask array of {X.dtype}, not numeric; encode the values first"
         raise InputError(msg)

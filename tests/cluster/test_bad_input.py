@@ -133,6 +133,11 @@ TABLES = {
     "1-D, Dask": (lambda f: da.from_array(X[:, 0]), InputError, "two-dimensional Dask array, got 1 dimensions"),
     "3-D, numpy": (lambda f: X[None], ValueError, "dim 3"),
     "3-D, Dask": (lambda f: da.from_array(X[None]), InputError, "two-dimensional Dask array, got 3 dimensions"),
+    "unknown columns": (
+        lambda f: da.from_delayed(delayed(X), (np.nan, np.nan), X.dtype), InputError,
+        r"the number of columns of X is not known; call X\.compute_chunk_sizes\(\)",
+    ),
+    "list of paths": (lambda f: ["a.parquet", f], InputError, "X is a list of paths, .*; give one path, a glob or a f"),
     "complex, numpy": (lambda f: X.astype(complex), ValueError, "Complex data not supported"),
     "complex, Dask": (lambda f: da.from_array(X.astype(complex)), InputError, "complex128, not numeric"),
     "objects, Dask": (lambda f: da.from_array(X.astype(object), chunks=20), InputError, "array of object, not numeric"),
