@@ -7,6 +7,7 @@ byte and the key's bytes, so that the integer 1 and the text "1" stay two custom
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,9 +76,31 @@ def text_keys(keys: Sequence[str]) -> UInt64Array:
     return identities
 
 
-def canonical_order(primary: UInt64Array, identity: UInt64Array) -> npt.NDArray[np.intp]:
-    """Order by ``primary`` ascending, ties by identity ascending."""
-    return np.lexsort((identity, primary))
+def canonical_order(
+    primary: npt.NDArray[Any], identity: UInt64Array, record: Sequence[npt.NDArray[Any]] = ()
+) -> npt.NDArray[np.intp]:
+    """Order by ``primary`` ascending, ties by identity, and where two rows share one by the whole record.
+
+    Parameters
+    ----------
+    primary : ndarray, shape (n,)
+        What counts first.
+    identity : ndarray of uint64, shape (n,)
+        Who each row is.
+    record : sequence of ndarray, each of shape (n,)
+        The rows' own values, the most important first: keys that repeat are settled by them, never by arrival.
+
+    Returns
+    -------
+    ndarray of intp, shape (n,)
+        Positions in order.
+    """
+    order = np.lexsort((identity, primary))
+    first, who = primary[order], identity[order]
+    repeated = (who[1:] == who[:-1]) & (first[1:] == first[:-1])
+    if not record or not repeated.any():
+        return order
+    return np.lexsort((*reversed(record), identity, primary))
 
 
 def xxh64(messages: npt.NDArray[np.uint8]) -> UInt64Array:

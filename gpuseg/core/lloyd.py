@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.binsum import BinSum
+from gpuseg.core.identity import canonical_order
 from gpuseg.core.moments import merge_mass, require_same_scale
 from gpuseg.core.weights import WeightMode
 from gpuseg.core.widesum import WideSum, mean_float64
@@ -259,10 +260,10 @@ class Farthest:
 def _distinct(
     limit: int, distance: Float32Array, identity: npt.NDArray[np.uint64], rows: Float32Array
 ) -> npt.NDArray[np.intp]:
-    """The first ``limit`` rows of distinct values, by distance descending and identity ascending."""
+    """The first ``limit`` rows of distinct values, by distance descending, identity and values ascending."""
     kept: list[int] = []
     seen: set[bytes] = set()
-    for row in np.lexsort((identity, -distance)):
+    for row in canonical_order(-distance, identity, tuple(rows.T)):
         if len(kept) == limit:
             break
         key = (rows[row] + np.float32(0.0)).tobytes()  # -0.0 and 0.0 are one value

@@ -132,7 +132,8 @@ class Sample:
             kept = np.argpartition(draw, limit)[: limit + 1]
             # Everything up to the boundary draw, so that equal draws are settled by identity.
             kept = np.flatnonzero(draw <= draw[kept].max())
-            kept = kept[canonical_order(draw[kept], identity[rows[kept]])[:limit]]
+            record = (*block[:, rows[kept]], weights.as_float64(identity.size)[rows[kept]])
+            kept = kept[canonical_order(draw[kept], identity[rows[kept]], record)[:limit]]
             rows, draw = rows[kept], draw[kept]
         weight = weights.as_float64(identity.size)[rows]
         return cls(limit, draw, identity[rows], np.ascontiguousarray(block[:, rows]), weight)
@@ -141,16 +142,16 @@ class Sample:
         """The smallest draws of both."""
         draw = np.concatenate([self.draw, other.draw])
         identity = np.concatenate([self.identity, other.identity])
-        kept = canonical_order(draw, identity)[: self.limit]
         rows = np.concatenate([self.rows, other.rows], axis=1)
         weight = np.concatenate([self.weight, other.weight])
+        kept = canonical_order(draw, identity, (*rows, weight))[: self.limit]
         return Sample(
             self.limit, draw[kept], identity[kept], np.ascontiguousarray(rows[:, kept]), weight[kept]
         )
 
     def finish(self) -> Sample:
         """In identity order."""
-        order = canonical_order(self.identity, self.draw)
+        order = canonical_order(self.identity, self.draw, (*self.rows, self.weight))
         return Sample(
             self.limit,
             self.draw[order],

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from gpuseg.core.memory import FitMemory
+from gpuseg.engines.pool import available_cpus
 from gpuseg.errors import MemoryPlanError
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -32,14 +33,19 @@ def available_memory() -> int:
 
 
 def worker_memory_limit() -> int | None:
-    """Memory limit of the Dask worker that this thread runs in; None outside a worker or without a limit."""
+    """Memory limit of the Dask worker that this thread runs in; None outside a worker.
+
+    A worker without a limit shares the machine with others, so it gets the share that its threads are of the CPUs.
+    """
     module = sys.modules.get("distributed.worker")
     if module is None:
         return None
     try:
-        return module.get_worker().memory_manager.memory_limit or None
+        worker = module.get_worker()
+        limit, threads = worker.memory_manager.memory_limit, worker.state.nthreads
     except (ValueError, AttributeError):
         return None
+    return int(limit) if limit else memory_limit() * min(threads, available_cpus()) // available_cpus()
 
 
 def require_memory(plan: FitMemory) -> None:

@@ -101,7 +101,11 @@ def test_a_name_that_occurs_twice():
         ("customer", pa.array([MOMENT] * 4), "(customer) holds time without zone in 4"),
         ("category", pa.array([1.5] * 4), "(category) holds float in 4"),
         ("own_label", pa.array(["yes"] * 4), "(own_label) holds text in 4"),
-        ("own_label", pa.array([0, 1, 2, 3]), "(own_label) is neither true/false, yes/no nor 1/0 in 2 of 4 rows"),
+        (
+            "own_label",
+            pa.array([0, 1, 2, 3]),
+            "(own_label) is neither true/false, yes/no nor 1/0 in 2 of 4 rows",
+        ),
         ("consent", pa.array([1, 5, 1, 1]), "(consent) is neither true/false, yes/no nor 1/0 in 1 of 4 rows"),
         ("currency", pa.array([1] * 4), "(currency) holds integer in 4"),
         ("basket", pa.array([1, None, 3, 4]), "(basket) is missing (null) in 1 of 4 rows"),
