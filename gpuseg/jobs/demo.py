@@ -14,9 +14,10 @@ from gpuseg.insight.findings import findings
 from gpuseg.insight.outcome import read_outcome
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.output import RunFolder
-from gpuseg.jobs.pipeline import Settings, segment_customers
+from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
 from gpuseg.jobs.reporting import Words, report_of
+from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
 

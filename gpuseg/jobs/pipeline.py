@@ -6,8 +6,7 @@ Nothing is written here: the result is a record, from which the tables, the repo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.style_profile import StyleProfile, style_profiles
 from gpuseg.insight.styles import SpendingStyles, spending_styles
 from gpuseg.insight.words import Wording
+from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.steps import categories, choose, equal_groups, names, not_building, number_by_size, numbers
 from gpuseg.quality.choose_k import KChoice, effective_number
@@ -41,58 +41,6 @@ FALLBACK_ID = 0
 FALLBACK_NAME = "No purchase"
 
 Int32 = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The choices that shape the answer.
-
-    Parameters
-    ----------
-    clusters : tuple of int
-        The numbers of segments to try.
-    seed : int
-        Of every random draw.
-    n_categories : int or tuple of str
-        Categories that get a share of their own: how many of the largest, or their names.
-    opt_in : tuple of str
-        Kinds or names of sensitive categories that may have a share of their own all the same.
-    describe_only : tuple of str
-        Roles that describe customers and build no segment.
-    as_of : str ("YYYY-MM-DD") or None
-        Last local day that counts in features; None for the last day with a record.
-    period : str
-        Length of a cohort's period.
-    coverage : (str, str) or None
-        First and last day that the records cover completely.
-    lookback : int
-        Days after the start of coverage in which nobody is taken for a new customer.
-    min_size : int or None
-        Customers that every segment needs.
-    max_share : float or None
-        Share of the customers that a segment may have.
-    n_boot : int or None
-        Bootstrap replicates behind the stability of the segments; None does without.
-    min_cell : int
-        Smaller groups of customers are not shown.
-    reading : mapping of str to object
-        Options with which the records were read, for files to be assigned later; JSON values only.
-    """
-
-    clusters: tuple[int, ...] = tuple(range(3, 9))
-    seed: int = 0
-    n_categories: int | tuple[str, ...] = 8
-    opt_in: tuple[str, ...] = ()
-    describe_only: tuple[str, ...] = ()
-    as_of: str | None = None
-    period: str = "month"
-    coverage: tuple[str, str] | None = None
-    lookback: int = 0
-    min_size: int | None = None
-    max_share: float | None = None
-    n_boot: int | None = None
-    min_cell: int = 10
-    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from gpuseg.insight.words import Wording
 from gpuseg.jobs.events import read_asked
 from gpuseg.jobs.job_file import JobFile, read_job
 from gpuseg.jobs.output import RunFolder
-from gpuseg.jobs.pipeline import Segmentation, Settings, segment_customers
+from gpuseg.jobs.pipeline import Segmentation, segment_customers
 from gpuseg.jobs.progress import Progress
 from gpuseg.jobs.reporting import Words, report_of
 from gpuseg.jobs.runs import open_run
+from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.suppression import SUPPRESSED, Suppression, load_suppression
 from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables

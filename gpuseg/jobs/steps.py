@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +22,8 @@ from gpuseg.insight.measures import CATEGORY_PREFIX
 from gpuseg.insight.model import SegmentModel
 from gpuseg.insight.naming import name_segments
 from gpuseg.insight.profile import Profiles
+from gpuseg.jobs.settings import Settings
 from gpuseg.quality.choose_k import KChoice, choose_k
-
-if TYPE_CHECKING:
-    from gpuseg.jobs.pipeline import Settings
 
 Int32 = npt.NDArray[np.int32]
 Float64 = npt.NDArray[np.float64]

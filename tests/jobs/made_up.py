@@ -17,9 +17,10 @@ from gpuseg.insight.outcome import Outcome
 from gpuseg.insight.report import Report
 from gpuseg.insight.words import Wording
 from gpuseg.jobs import reporting
-from gpuseg.jobs.pipeline import Segmentation, Settings, segment_customers
+from gpuseg.jobs.pipeline import Segmentation, segment_customers
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.reporting import Words
+from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 
 STARTED = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)

@@ -13,8 +13,9 @@ from gpuseg.customers.scaling import ExactScaler
 from gpuseg.customers.transactions import read_transactions
 from gpuseg.errors import InputError, TooFewRowsError
 from gpuseg.insight.report import render_report
-from gpuseg.jobs.pipeline import FALLBACK_ID, FALLBACK_NAME, Settings, segment_customers
+from gpuseg.jobs.pipeline import FALLBACK_ID, FALLBACK_NAME, segment_customers
 from gpuseg.jobs.progress import SilentProgress
+from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.steps import number_by_size
 from tests.jobs import made_up

@@ -14,7 +14,7 @@ from gpuseg.insight.words import FEW, format_day, format_figure, format_percent,
 if TYPE_CHECKING:
     from gpuseg.insight.answer import Answer
     from gpuseg.insight.outcome import SegmentOutcome
-    from gpuseg.insight.report.page import Report
+    from gpuseg.insight.report.record import Report
     from gpuseg.quality.stability import Stability
 
 FEATURE_LABELS = {

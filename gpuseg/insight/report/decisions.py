@@ -11,7 +11,7 @@ from gpuseg.insight.words import format_score, list_words
 
 if TYPE_CHECKING:
     from gpuseg.insight.alternatives import Alternative
-    from gpuseg.insight.report.page import Report
+    from gpuseg.insight.report.record import Report
 
 _NOT_TRIED = "not tried in this run"
 

@@ -13,7 +13,7 @@ from gpuseg.insight.words import MONTHS, format_day, format_percent, format_scor
 
 if TYPE_CHECKING:
     from gpuseg.customers.cohorts import CohortRetention
-    from gpuseg.insight.report.page import Report
+    from gpuseg.insight.report.record import Report
     from gpuseg.quality.stability import Stability
 
 _NEAR = 0.05

@@ -11,7 +11,7 @@ from gpuseg.insight.report.answers import shown_count, stability_of
 from gpuseg.insight.words import list_words
 
 if TYPE_CHECKING:
-    from gpuseg.insight.report.page import Report
+    from gpuseg.insight.report.record import Report
 
 _NOTES = {
     "time taken as UTC": (

@@ -17,7 +17,7 @@ from gpuseg.insight.report.answers import features_until, shown_count
 from gpuseg.insight.words import FEW, format_day, format_figure, format_percent, format_score, list_words
 
 if TYPE_CHECKING:
-    from gpuseg.insight.report.page import Report
+    from gpuseg.insight.report.record import Report
     from gpuseg.insight.words import Wording
 
 N_DIFFERENCES = 3

@@ -1,0 +1,90 @@
+"""What a report says (room ``insight``): the record that ``page`` renders and its sections read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from gpuseg.customers.cohorts import CohortRetention
+from gpuseg.customers.transactions import Transactions
+from gpuseg.insight.alternatives import Alternative
+from gpuseg.insight.answer import Answer
+from gpuseg.insight.certainty import Certainty
+from gpuseg.insight.profile import Profiles
+from gpuseg.insight.style_profile import StyleProfile
+from gpuseg.insight.words import Wording
+from gpuseg.quality.choose_k import KChoice
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report is made of.
+
+    Parameters
+    ----------
+    title : str
+        The question, short.
+    question : str
+        What was asked, in one or two sentences.
+    decision : str or None
+        The decision that the segments serve; None says so on the first screen.
+    source : str
+        Whose records these are.
+    started : datetime
+        When the run began, in UTC: the only thing on the page that differs from one run to the next.
+    wording : Wording
+        What this business calls its things.
+    tx : Transactions
+        The records: counts, calendar and fingerprint.
+    facts : dict
+        What was decided and counted while the features were made.
+    feature_names : tuple of str
+        What built the segments.
+    seed : int
+        Of every random draw.
+    choice : KChoice
+        The number of segments, with the evidence.
+    profiles : Profiles
+        The segments in original units.
+    names : dict of int to str
+        By segment id.
+    certainty : Certainty
+        How far to trust it.
+    retention : CohortRetention
+        By period of the first purchase.
+    clusters : dict of int to int
+        The model's cluster behind each segment.
+    answer : Answer or None
+        What the segments say about the decision.
+    alternatives : tuple of Alternative
+        How far other choices would agree.
+    min_cell : int
+        Smaller groups of customers are not shown.
+    kept_out : tuple of str
+        Sensitive categories without a share of their own.
+    styles : tuple of StyleProfile
+        Spending styles of each segment.
+    """
+
+    title: str
+    question: str
+    decision: str | None
+    source: str
+    started: datetime
+    wording: Wording
+    tx: Transactions
+    facts: dict[str, Any]
+    feature_names: tuple[str, ...]
+    seed: int
+    choice: KChoice
+    profiles: Profiles
+    names: dict[int, str]
+    certainty: Certainty
+    retention: CohortRetention
+    clusters: dict[int, int] = field(default_factory=dict)
+    answer: Answer | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    min_cell: int = 10
+    kept_out: tuple[str, ...] = ()
+    styles: tuple[StyleProfile, ...] = ()
