@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gpuseg.customers.audit import Audit
-from gpuseg.customers.keyed import Int64, encode, pack, recode, sum_by, union
+from gpuseg.customers.keyed import Int64, encode, no_keys, pack, recode, sum_by, union
 from gpuseg.customers.periods import Periods
 from gpuseg.customers.reader import Checked
 from gpuseg.engines import cpu_records
@@ -26,10 +26,6 @@ NEVER = np.int32(2**31 - 1)
 """First day of a customer without a purchase."""
 CODE_ZERO = 1 << 20
 """Period codes are stored shifted, so that those before 1970 sort as well."""
-
-
-def _no_keys() -> pa.Array:
-    return pa.array([], pa.int64())
 
 
 def _no_bits() -> UInt64:
@@ -66,7 +62,7 @@ class ActivityState:
         What was found in the records.
     """
 
-    keys: pa.Array = field(default_factory=_no_keys)
+    keys: pa.Array = field(default_factory=no_keys)
     first_day: Int32 = field(default_factory=_no_days)
     base: int = 0
     bits: UInt64 = field(default_factory=_no_bits)

@@ -16,25 +16,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpuseg.customers.audit import Audit
-from gpuseg.customers.keyed import Int64, distinct, encode, pack, recode, sum_by, union
+from gpuseg.customers.keyed import (
+    Int64,
+    distinct,
+    encode,
+    no_keys,
+    no_names,
+    no_pairs,
+    pack,
+    recode,
+    sum_by,
+    union,
+)
 from gpuseg.customers.reader import Checked
 
 MEASURES = ("lines", "purchase_lines", "purchases", "returns", "discount", "coupon", "own_label")
 """Rows of :attr:`CustomerState.totals`; money in minor units, returns negative."""
 
 _DAY_ZERO = 1 << 20  # days are stored shifted, so that those before 1970 sort as well
-
-
-def _no_keys() -> pa.Array:
-    return pa.array([], pa.int64())
-
-
-def _no_names() -> pa.Array:
-    return pa.array([], pa.large_string())
-
-
-def _no_pairs() -> Int64:
-    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +67,14 @@ class CustomerState:
         What was found in the records.
     """
 
-    keys: pa.Array = field(default_factory=_no_keys)
+    keys: pa.Array = field(default_factory=no_keys)
     totals: Int64 = field(default_factory=lambda: np.zeros((len(MEASURES), 0), np.int64))
-    days: Int64 = field(default_factory=_no_pairs)
-    baskets: pa.Array = field(default_factory=_no_keys)
-    basket_pairs: Int64 = field(default_factory=_no_pairs)
-    categories: pa.Array = field(default_factory=_no_names)
-    spend_pairs: Int64 = field(default_factory=_no_pairs)
-    spend: Int64 = field(default_factory=_no_pairs)
+    days: Int64 = field(default_factory=no_pairs)
+    baskets: pa.Array = field(default_factory=no_keys)
+    basket_pairs: Int64 = field(default_factory=no_pairs)
+    categories: pa.Array = field(default_factory=no_names)
+    spend_pairs: Int64 = field(default_factory=no_pairs)
+    spend: Int64 = field(default_factory=no_pairs)
     last_day: int | None = None
     n_after: int = 0
     audit: Audit = field(default_factory=Audit)
@@ -244,9 +243,9 @@ def _totals(table: pa.Table, customer: Int64, amount: Int64, n: int) -> Int64:
 
 def _receipts(table: pa.Table, customer: Int64, bought: npt.NDArray[np.bool_]) -> tuple[pa.Array, Int64]:
     if "basket" not in table.column_names:
-        return _no_keys(), _no_pairs()
+        return no_keys(), no_pairs()
     if not bought.any():
-        return _no_keys(), _no_pairs()
+        return no_keys(), no_pairs()
     baskets, basket = encode(table["basket"].filter(pa.array(bought)))
     return baskets, distinct(pack(customer[bought], basket))
 
@@ -255,7 +254,7 @@ def _spend(
     table: pa.Table, customer: Int64, amount: Int64, bought: npt.NDArray[np.bool_]
 ) -> tuple[pa.Array, Int64, Int64]:
     if "category" not in table.column_names:
-        return _no_names(), _no_pairs(), _no_pairs()
+        return no_names(), no_pairs(), no_pairs()
     categories, category = encode(table["category"].filter(pa.array(bought)))
     pairs, spend = sum_by(pack(customer[bought], category), amount[bought])
     return categories.cast(pa.large_string()), pairs, spend

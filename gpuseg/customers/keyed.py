@@ -21,6 +21,21 @@ _LOW = 0xFFFFFFFF
 _MOST_ROWS = 1 << 31
 
 
+def no_keys() -> pa.Array:
+    """An empty list of keys."""
+    return pa.array([], pa.int64())
+
+
+def no_names() -> pa.Array:
+    """An empty list of names."""
+    return pa.array([], pa.large_string())
+
+
+def no_pairs() -> Int64:
+    """An empty list of pairs, or of numbers that go with pairs."""
+    return np.zeros(0, np.int64)
+
+
 def encode(column: Any) -> tuple[pa.Array, Int64]:
     """The distinct values, ascending, and the row of each value in that list.
 

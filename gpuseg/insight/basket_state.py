@@ -15,25 +15,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpuseg.customers.audit import Audit
-from gpuseg.customers.keyed import Int64, distinct, encode, pack, recode, sum_by, union
+from gpuseg.customers.keyed import (
+    Int64,
+    distinct,
+    encode,
+    no_keys,
+    no_names,
+    no_pairs,
+    pack,
+    recode,
+    sum_by,
+    union,
+)
 from gpuseg.customers.reader import Checked
 
 MEASURES = ("lines", "purchases", "discount", "coupon", "own_label")
 """Rows of :attr:`BasketState.totals`: lines with a purchase, and money in minor units."""
 
 _NEVER = np.int64(2**63 - 1)
-
-
-def _no_keys() -> pa.Array:
-    return pa.array([], pa.int64())
-
-
-def _no_names() -> pa.Array:
-    return pa.array([], pa.large_string())
-
-
-def _none() -> Int64:
-    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +68,17 @@ class BasketState:
         What was found in the records.
     """
 
-    keys: pa.Array = field(default_factory=_no_keys)
-    receipts: pa.Array = field(default_factory=_no_keys)
-    baskets: Int64 = field(default_factory=_none)
-    first: Int64 = field(default_factory=_none)
-    day: Int64 = field(default_factory=_none)
+    keys: pa.Array = field(default_factory=no_keys)
+    receipts: pa.Array = field(default_factory=no_keys)
+    baskets: Int64 = field(default_factory=no_pairs)
+    first: Int64 = field(default_factory=no_pairs)
+    day: Int64 = field(default_factory=no_pairs)
     totals: Int64 = field(default_factory=lambda: np.zeros((len(MEASURES), 0), np.int64))
-    categories: pa.Array = field(default_factory=_no_names)
-    spend_pairs: Int64 = field(default_factory=_none)
-    spend: Int64 = field(default_factory=_none)
-    products: pa.Array = field(default_factory=_no_keys)
-    product_pairs: Int64 = field(default_factory=_none)
+    categories: pa.Array = field(default_factory=no_names)
+    spend_pairs: Int64 = field(default_factory=no_pairs)
+    spend: Int64 = field(default_factory=no_pairs)
+    products: pa.Array = field(default_factory=no_keys)
+    product_pairs: Int64 = field(default_factory=no_pairs)
     audit: Audit = field(default_factory=Audit)
 
     @property
@@ -241,7 +240,7 @@ def _spend(
     table: pa.Table, row: Int64, amount: Int64, bought: npt.NDArray[np.bool_]
 ) -> tuple[pa.Array, Int64, Int64]:
     if "category" not in table.column_names or not bought.any():
-        return _no_names(), _none(), _none()
+        return no_names(), no_pairs(), no_pairs()
     categories, category = encode(table["category"].filter(pa.array(bought)))
     pairs, spend = sum_by(pack(row[bought], category), amount[bought])
     return categories.cast(pa.large_string()), pairs, spend
@@ -249,9 +248,9 @@ def _spend(
 
 def _products(table: pa.Table, row: Int64, bought: npt.NDArray[np.bool_]) -> tuple[pa.Array, Int64]:
     if "product" not in table.column_names:
-        return _no_keys(), _none()
+        return no_keys(), no_pairs()
     known = bought & np.asarray(pc.is_valid(table["product"]).to_numpy())
     if not known.any():
-        return _no_keys(), _none()
+        return no_keys(), no_pairs()
     products, product = encode(table["product"].filter(pa.array(known)))
     return products, distinct(pack(row[known], product))

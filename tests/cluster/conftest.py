@@ -1,28 +1,5 @@
-"""Worker processes for this room's tests."""
+"""Worker processes for this room's tests: those of ``tests/graph``."""
 
-from __future__ import annotations
+from tests.graph.conftest import _clusters, processes, three
 
-import pytest
-
-from tests.graph import workers
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _clusters():
-    """Whatever cluster the session started ends with it."""
-    yield
-    workers.close()
-
-
-@pytest.fixture(params=[1, 3], ids=["1 process", "3 processes"])
-def processes(request):
-    """A client of one worker process with two threads, and of three with one each."""
-    with workers.client(request.param) as client:
-        yield client
-
-
-@pytest.fixture
-def three():
-    """A client of three worker processes."""
-    with workers.client(3) as client:
-        yield client
+__all__ = ["_clusters", "processes", "three"]
