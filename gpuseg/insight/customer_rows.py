@@ -25,6 +25,9 @@ from gpuseg.errors import InputError
 
 logger = logging.getLogger("gpuseg.insight")
 
+NO_PURCHASE = "no purchase"
+"""Why a customer without a line above 0 has no features."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -80,6 +83,8 @@ class CustomerRows:
         Features; NaN where one is not known.
     usable : ndarray of bool, shape (n,)
         Whether every feature is known.
+    reasons : pyarrow.Array of string
+        Why a customer is not usable; null for all others.
     from_transactions : bool
         Whether the features were made here.
     """
@@ -88,6 +93,7 @@ class CustomerRows:
     keys: pa.Array
     values: npt.NDArray[np.float64]
     usable: npt.NDArray[np.bool_]
+    reasons: pa.Array
     from_transactions: bool
 
 
@@ -169,7 +175,8 @@ def _from_transactions(
     keys = pa.concat_arrays([found.keys, _plain(rest).cast(found.keys.type)])
     values = np.concatenate([found.values, np.full((len(rest), len(names)), np.nan)])
     usable = np.concatenate([found.usable, np.zeros(len(rest), np.bool_)])
-    return CustomerRows(tx.roles.customer, keys, values, usable, from_transactions=True)
+    reasons = pa.concat_arrays([found.reasons, pa.array([NO_PURCHASE] * len(rest), pa.string())])
+    return CustomerRows(tx.roles.customer, keys, values, usable, reasons, from_transactions=True)
 
 
 def _with_categories(state: Any, recipe: Recipe, where: str) -> Any:
@@ -242,8 +249,25 @@ def _from_table(key: str, table: pa.Table, names: Sequence[str]) -> CustomerRows
             )
         columns.append(table[name].cast(pa.float64()).to_numpy())
     values = np.stack(columns, axis=1) if len(table) else np.empty((0, len(names)))
-    usable = np.asarray(~np.isnan(values).any(axis=1))
-    return CustomerRows(key, _plain(table[key].combine_chunks()), values, usable, from_transactions=False)
+    unknown = np.isnan(values)
+    usable = np.asarray(~unknown.any(axis=1))
+    keys = _plain(table[key].combine_chunks())
+    return CustomerRows(key, keys, values, usable, missing_reasons(unknown, names), from_transactions=False)
+
+
+def missing_reasons(unknown: npt.NDArray[np.bool_], names: Sequence[str]) -> pa.Array:
+    """For each customer the first feature that is not known, in words; null where all are.
+
+    Parameters
+    ----------
+    unknown : ndarray of bool, shape (n, d)
+        Which features are missing.
+    names : sequence of str
+        The features.
+    """
+    said = np.array([*(f"{name} is missing" for name in names), ""], dtype=object)
+    first = np.where(unknown.any(axis=1), unknown.argmax(axis=1), len(names))
+    return pa.array(said[first], pa.string(), mask=first == len(names))
 
 
 def _plain(array: Any) -> pa.Array:

@@ -28,6 +28,9 @@ logger = logging.getLogger("gpuseg.insight")
 
 Float64 = npt.NDArray[np.float64]
 
+FALLBACK_ID = 0
+"""Segment of the customers who cannot be placed, each with the reason."""
+FALLBACK_NAME = "Not placed"
 N_BINS = 10
 """Equal-frequency bins of a drift baseline."""
 NOVEL_IN_1000 = 999
@@ -112,7 +115,7 @@ class SegmentModel:
     segments : tuple of ModelSegment
         Ascending by id.
     fallback : tuple of int and str
-        Id and name of the segment of customers without enough data.
+        Id and name of the segment of customers who cannot be placed.
     recipe : Recipe
         How features are made of transactions.
     drift : mapping of str to Bins
@@ -173,8 +176,9 @@ class SegmentModel:
         -------
         pyarrow.Table
             One row a customer: the key with its own name and type, ``segment_id``, ``segment_name``, ``margin``,
-            ``second_segment_id``, ``is_fallback``, ``is_novel``. Transactions give customers ascending by key, a
-            table keeps its order. What has no meaning for a customer of the fallback segment is null.
+            ``second_segment_id``, ``is_fallback``, ``fallback_reason``, ``is_novel``. Transactions give customers
+            ascending by key, a table keeps its order. What has no meaning for a customer of the fallback segment is
+            null; a ``fallback_reason`` is null for all others.
 
         Raises
         ------
@@ -212,7 +216,7 @@ def build_model(
     segments: Sequence[tuple[int, str, int]],
     *,
     recipe: Recipe,
-    fallback: tuple[int, str] = (0, "No purchase"),
+    fallback: tuple[int, str] = (FALLBACK_ID, FALLBACK_NAME),
     outcome_rates: Mapping[int, float] | None = None,
     used_ids: Sequence[int] = (),
 ) -> SegmentModel:
@@ -230,7 +234,7 @@ def build_model(
         Id, name and cluster of each segment.
     recipe : Recipe
         How the features were made.
-    fallback : (int, str), default (0, "No purchase")
+    fallback : (int, str), default (0, "Not placed")
         Id and name of the fallback segment.
     outcome_rates : mapping of int to float, optional
         By segment id: share of its customers with the outcome.
@@ -329,6 +333,7 @@ def _table(model: SegmentModel, rows: CustomerRows, nearest: _Nearest) -> pa.Tab
             "margin": pa.array(margin, mask=absent),
             "second_segment_id": pa.array(second, mask=absent),
             "is_fallback": pa.array(~usable),
+            "fallback_reason": rows.reasons,
             "is_novel": pa.array(novel, mask=~usable),
         }
     )

@@ -23,9 +23,9 @@ from gpuseg.errors import InputError
 from gpuseg.insight.alternatives import Alternative, alternatives
 from gpuseg.insight.answer import Answer, Asked, answer
 from gpuseg.insight.certainty import Certainty, segment_certainties
-from gpuseg.insight.customer_rows import recipe_of
+from gpuseg.insight.customer_rows import NO_PURCHASE, recipe_of
 from gpuseg.insight.measures import measures_of
-from gpuseg.insight.model import SegmentModel, build_model
+from gpuseg.insight.model import FALLBACK_ID, FALLBACK_NAME, SegmentModel, build_model
 from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.style_profile import StyleProfile, style_profiles
 from gpuseg.insight.styles import SpendingStyles, spending_styles
@@ -36,9 +36,8 @@ from gpuseg.jobs.steps import categories, choose, equal_groups, names, not_build
 from gpuseg.quality.choose_k import KChoice, effective_number
 from gpuseg.quality.silhouette import Silhouettes, silhouettes
 
-FALLBACK_ID = 0
-"""Segment of the customers who cannot be placed: those without a purchase."""
-FALLBACK_NAME = "No purchase"
+FALLBACK_REASON = "fallback_reason"
+"""Column with the reason why a customer is in the fallback segment."""
 
 Int32 = npt.NDArray[np.int32]
 
@@ -54,9 +53,9 @@ class Segmentation:
     settings : Settings
         The choices.
     keys : pyarrow.Array
-        Customers with a purchase, ascending.
-    keys_without_purchase : pyarrow.Array
-        The others: in the fallback segment.
+        Customers in the segments, ascending.
+    unplaced : pyarrow.Table
+        The others, in the fallback segment: key and ``fallback_reason``.
     feature_names : tuple of str
         What built the segments.
     facts : dict
@@ -98,7 +97,7 @@ class Segmentation:
     tx: Transactions
     settings: Settings
     keys: pa.Array
-    keys_without_purchase: pa.Array
+    unplaced: pa.Table
     feature_names: tuple[str, ...]
     facts: dict[str, Any]
     choice: KChoice
@@ -124,9 +123,9 @@ class Segmentation:
         placed = self.model.assign(self.built)
         placed = placed.append_column("silhouette", pa.array(self.euclidean.values))
         placed = placed.append_column("silhouette_squared", pa.array(self.squared.values))
-        n_rest = len(self.keys_without_purchase)
+        n_rest = len(self.unplaced)
         known = {
-            self.tx.roles.customer: self.keys_without_purchase,
+            **{name: _one(self.unplaced[name]) for name in self.unplaced.column_names},
             "segment_id": pa.array([FALLBACK_ID] * n_rest, pa.int32()),
             "segment_name": pa.array([FALLBACK_NAME] * n_rest, pa.string()),
             "is_fallback": pa.array([True] * n_rest, pa.bool_()),
@@ -233,7 +232,7 @@ def segment_customers(
         tx=tx,
         settings=settings,
         keys=keys,
-        keys_without_purchase=_one(summary[customer].filter(pc.invert(placed))),
+        unplaced=_unplaced(summary[customer].filter(pc.invert(placed)), customer),
         feature_names=tuple(name for name in built.column_names if name != customer),
         facts=facts,
         choice=choice,
@@ -270,6 +269,11 @@ def _certainty(euclidean: Silhouettes, squared: Silhouettes, segment_ids: Int32)
 def _facts(built: pa.Table) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(built.schema.metadata[FACTS])
     return found
+
+
+def _unplaced(keys: pa.ChunkedArray, customer: str) -> pa.Table:
+    """Customers without features, and why."""
+    return pa.table({customer: keys, FALLBACK_REASON: pa.array([NO_PURCHASE] * len(keys), pa.string())})
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

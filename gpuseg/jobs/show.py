@@ -83,7 +83,9 @@ def show_customer(folder: Path, customer: str) -> str:
     row = run.segments.slice(place, 1).to_pylist()[0]
     lines = [f'Customer {customer} is in segment {row["segment_id"]}, "{row["segment_name"]}".']
     if _is_fallback(row, run):
-        lines.append("That is the segment of customers without enough data; nothing more can be said.")
+        reason = row.get("fallback_reason")
+        why = "" if reason is None else f" ({reason})"
+        lines.append(f"That is the segment of customers who cannot be placed{why}; nothing more can be said.")
         return "\n".join(_plain(lines))
     lines += _firmness(row, run)
     lines += (

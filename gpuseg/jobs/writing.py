@@ -11,13 +11,14 @@ from typing import Any
 
 from gpuseg import __version__
 from gpuseg.core.promise import CONTRACT
+from gpuseg.insight.model import FALLBACK_ID
 from gpuseg.insight.model_files import FOLDER, model_contents
 from gpuseg.insight.report import Report, render_report
 from gpuseg.jobs.formats import table_bytes
 from gpuseg.jobs.manifest import Manifest
 from gpuseg.jobs.names import REVIEW, review_bytes
 from gpuseg.jobs.output import RunFolder
-from gpuseg.jobs.pipeline import FALLBACK_ID, Segmentation
+from gpuseg.jobs.pipeline import Segmentation
 from gpuseg.jobs.quality_file import quality_json
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.suppression import SUPPRESSED

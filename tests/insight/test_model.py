@@ -73,7 +73,8 @@ def test_training_customers_get_the_segments_of_the_fit():
     made = trained()
     table = made.model.assign(made.built)
     assert table.column_names == [
-        "customer", "segment_id", "segment_name", "margin", "second_segment_id", "is_fallback", "is_novel",
+        "customer", "segment_id", "segment_name", "margin", "second_segment_id", "is_fallback", "fallback_reason",
+        "is_novel",
     ]  # fmt: skip
     assert table["customer"].equals(made.built["customer"])
     assert table["segment_id"].type == pa.int32()
@@ -102,10 +103,11 @@ def test_transactions_give_the_same_and_the_fallback():
     assert rest == {
         "customer": "Z-return",
         "segment_id": 0,
-        "segment_name": "No purchase",
+        "segment_name": "Not placed",
         "margin": None,
         "second_segment_id": None,
         "is_fallback": True,
+        "fallback_reason": "no purchase",
         "is_novel": None,
     }
 

@@ -64,7 +64,7 @@ def test_a_signed_name_goes_everywhere(tmp_path, delimiter):
     assert [found.segment_id for found in done.approved] == [2, 3]
     assert done.waiting == (1, 4)
     run = open_run(folder)
-    assert run.names == {0: "No purchase"} | old | {2: new}
+    assert run.names == {0: "Not placed"} | old | {2: new}
     for name in ("segments.parquet", "profiles.parquet"):
         table = pq.read_table(folder / name)
         assert set(
@@ -127,7 +127,7 @@ def test_two_segments_may_exchange_their_names(tmp_path):
     old = small_runs.small().names
     review(folder, {1: SIGNED | {"proposed_name": old[2]}, 2: SIGNED | {"proposed_name": old[1]}})
     apply_names(folder)
-    assert open_run(folder).names == {0: "No purchase"} | old | {1: old[2], 2: old[1]}
+    assert open_run(folder).names == {0: "Not placed"} | old | {1: old[2], 2: old[1]}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_two_segments_may_exchange_their_names(tmp_path):
         ({"proposed_name": "two\nlines"}, "line breaks or control characters"),
         ({"proposed_name": "12"}, "is a number, which could be taken for a segment id"),
         ({"proposed_name": "Cheap, cheerful"}, r"judges people \(cheap\); say what these customers do"),
-        ({"proposed_name": "no PURCHASE"}, "another segment is called"),
+        ({"proposed_name": "not PLACED"}, "another segment is called"),
         ({"date": "31/01/2026"}, "date '31/01/2026' is no day; write it as YYYY-MM-DD"),
         ({"date": ""}, "is no day"),
         ({"segment": "0"}, "no segment '0' to be named; the run has 1, 2, 3, 4"),

@@ -12,8 +12,9 @@ import pytest
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.customers.transactions import read_transactions
 from gpuseg.errors import InputError, TooFewRowsError
+from gpuseg.insight.model import FALLBACK_ID, FALLBACK_NAME
 from gpuseg.insight.report import render_report
-from gpuseg.jobs.pipeline import FALLBACK_ID, FALLBACK_NAME, segment_customers
+from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
@@ -50,6 +51,7 @@ def test_the_table_of_segments():
             "margin": pa.float64(),
             "second_segment_id": pa.int32(),
             "is_fallback": pa.bool_(),
+            "fallback_reason": pa.string(),
             "is_novel": pa.bool_(),
             "silhouette": pa.float64(),
             "silhouette_squared": pa.float64(),
@@ -89,6 +91,7 @@ def test_a_customer_without_a_purchase_is_in_the_fallback_segment():
         "margin": None,
         "second_segment_id": None,
         "is_fallback": True,
+        "fallback_reason": "no purchase",
         "is_novel": None,
         "silhouette": None,
         "silhouette_squared": None,

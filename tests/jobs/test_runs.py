@@ -18,7 +18,7 @@ def test_a_run_is_opened_and_read(tmp_path):
     folder = small_runs.run_folder(tmp_path)
     run = open_run(folder)
     assert run.customer == "customer"
-    assert run.names == {0: "No purchase"} | small_runs.small().names
+    assert run.names == {0: "Not placed"} | small_runs.small().names
     assert len(run.segments) == 49
     (tmp_path / "LATEST").symlink_to("run")
     assert open_run(tmp_path / "LATEST").path == folder
@@ -78,9 +78,9 @@ def test_a_segment_is_found_by_name_or_id(tmp_path):
     run = open_run(small_runs.run_folder(tmp_path))
     for number, name in run.names.items():
         assert run.segment(name) == run.segment(name.upper()) == run.segment(str(number)) == number
-    with pytest.raises(InputError, match=r"no segment 'No purchace'; did you mean 'No purchase'\? It has 0"):
-        run.segment("No purchace")
-    with pytest.raises(InputError, match=r"no segment '77'\. It has 0 'No purchase'"):
+    with pytest.raises(InputError, match=r"no segment 'Not palced'; did you mean 'Not placed'\? It has 0"):
+        run.segment("Not palced")
+    with pytest.raises(InputError, match=r"no segment '77'\. It has 0 'Not placed'"):
         run.segment("77")
 
 

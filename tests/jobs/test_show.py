@@ -96,8 +96,8 @@ def test_a_customer_without_figures_is_told(tmp_path):
 @pytest.mark.parametrize("kind", ["full", "plain"])
 def test_the_fallback_says_why(tmp_path, kind):
     text = show_customer(small_runs.run_folder(tmp_path, kind), "C99999")
-    assert text.startswith('Customer C99999 is in segment 0, "No purchase".')
-    assert "without enough data" in text
+    assert text.startswith('Customer C99999 is in segment 0, "Not placed".')
+    assert ("cannot be placed (no purchase);" if kind == "full" else "cannot be placed;") in text
 
 
 def test_novel_customers_and_silhouettes_are_told(tmp_path):
