@@ -22,6 +22,7 @@ from gpuseg.cluster.predicting import Fitted
 from gpuseg.core.promise import CONTRACT
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.engines.choose import choose_engine
+from gpuseg.insight.baselines import Bins
 from gpuseg.insight.customer_rows import CustomerRows, Recipe, rows_of
 
 logger = logging.getLogger("gpuseg.insight")
@@ -31,8 +32,6 @@ Float64 = npt.NDArray[np.float64]
 FALLBACK_ID = 0
 """Segment of the customers who cannot be placed, each with the reason."""
 FALLBACK_NAME = "Not placed"
-N_BINS = 10
-"""Equal-frequency bins of a drift baseline."""
 NOVEL_IN_1000 = 999
 """A customer is novel who is farther from the centre than this many of 1,000 training customers of the segment."""
 NOVELTY = (
@@ -76,33 +75,6 @@ class ModelSegment:
 
 
 @dataclass(frozen=True)
-class Bins:
-    """Where a feature's values lay in training: bin i holds ``edges[i - 1] < x <= edges[i]``; open at both ends.
-
-    Parameters
-    ----------
-    edges : tuple of float
-        Inner edges, ascending, in units of the feature; at most ``N_BINS - 1``, fewer where values are tied.
-    counts : tuple of int
-        Training customers in each bin, one more than edges.
-    """
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-
-    @classmethod
-    def of(cls, values: Float64) -> Bins:
-        """Equal-frequency bins of finite values, n >= 1: edges are values themselves, nothing is interpolated."""
-        ordered = np.sort(values)
-        ranks = [-(-step * len(ordered) // N_BINS) - 1 for step in range(1, N_BINS)]
-        edges = np.unique(ordered[[rank for rank in ranks if rank >= 0]])
-        edges = edges[edges < ordered[-1]] + 0.0  # one zero, not two
-        inside = np.searchsorted(edges, values, side="left")
-        counts = np.bincount(inside, minlength=len(edges) + 1)
-        return cls(tuple(edges.tolist()), tuple(counts.tolist()))
-
-
-@dataclass(frozen=True)
 class SegmentModel:
     """A fitted segmentation without its customers.
 
@@ -119,7 +91,7 @@ class SegmentModel:
     recipe : Recipe
         How features are made of transactions.
     drift : mapping of str to Bins
-        Where each feature's values lay in training.
+        Where each feature's values lay in training, and how the outcome went with them.
     used_ids : tuple of int
         Every segment id that this line of models ever used: none of them is given to another segment.
     made_by : str
@@ -219,6 +191,8 @@ def build_model(
     fallback: tuple[int, str] = (FALLBACK_ID, FALLBACK_NAME),
     outcome_rates: Mapping[int, float] | None = None,
     used_ids: Sequence[int] = (),
+    truths: Float64 | None = None,
+    min_cell: int = 10,
 ) -> SegmentModel:
     """A model from a finished fit.
 
@@ -240,6 +214,10 @@ def build_model(
         By segment id: share of its customers with the outcome.
     used_ids : sequence of int
         Ids of earlier models of the line, never to be used again.
+    truths : ndarray of float64, shape (n,), optional
+        The outcome of each training customer, for the baselines: 1, 0, or NaN for those whom nobody contacted.
+    min_cell : int, default 10
+        Customers contacted below which the baselines keep no outcome.
 
     Returns
     -------
@@ -255,7 +233,7 @@ def build_model(
     ordered = sorted(segments)
     blank = tuple(ModelSegment(number, name, cluster, 0, 0.0) for number, name, cluster in ordered)
     values = rows_of(built, recipe, names, None).values
-    drift = {name: Bins.of(values[:, column]) for column, name in enumerate(names)}
+    drift = {name: Bins.of(values[:, column], truths, min_cell) for column, name in enumerate(names)}
     ids = tuple(sorted({*used_ids, fallback[0], *(number for number, _, _ in ordered)}))
     model = SegmentModel(fitted, scaler, blank, fallback, recipe, drift, ids)
     nearest = _nearest(model, values)

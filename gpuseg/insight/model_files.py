@@ -24,8 +24,9 @@ from gpuseg.core.promise import CONTRACT
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.engines.choose import choose_engine
 from gpuseg.errors import ContractError, OutputError, SourceError
+from gpuseg.insight.baselines import Bins
 from gpuseg.insight.customer_rows import Recipe
-from gpuseg.insight.model import MARGIN, NOVELTY, Bins, ModelSegment, SegmentModel
+from gpuseg.insight.model import MARGIN, NOVELTY, ModelSegment, SegmentModel
 
 FORMAT = 1
 """Version of the layout of a model folder."""
@@ -69,7 +70,7 @@ def model_contents(model: SegmentModel) -> dict[str, bytes]:
             asdict(segment) | {"share": segment.customers / customers} for segment in model.segments
         ],
         "used_ids": list(model.used_ids),
-        "drift": {name: asdict(bins) for name, bins in model.drift.items()},
+        "drift": {name: bins.to_record() for name, bins in model.drift.items()},
     }
     text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     return {ARRAYS: stored, RECORD: text.encode()}
@@ -213,9 +214,7 @@ def _model(record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) ->
         segments=segments,
         fallback=(fallback["segment_id"], fallback["name"]),
         recipe=Recipe(**{**recipe, **lists}),
-        drift={
-            name: Bins(tuple(bins["edges"]), tuple(bins["counts"])) for name, bins in record["drift"].items()
-        },
+        drift={name: Bins.from_record(bins) for name, bins in record["drift"].items()},
         used_ids=tuple(record["used_ids"]),
         made_by=record["gpuseg"],
         contract=record["contract"],

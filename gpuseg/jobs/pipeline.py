@@ -227,6 +227,8 @@ def segment_customers(
         fallback=(FALLBACK_ID, FALLBACK_NAME),
         outcome_rates=rates,
         used_ids=used_ids,
+        truths=None if asked is None else asked.truths(keys),
+        min_cell=settings.min_cell,
     )
     return Segmentation(
         tx=tx,

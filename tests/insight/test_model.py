@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,9 @@ from gpuseg.customers.features import customer_state, features
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.customers.transactions import read_transactions
 from gpuseg.errors import ContractError, InputError, NotFiniteError, OutputError, SourceError
+from gpuseg.insight.baselines import Bins
 from gpuseg.insight.customer_rows import facts_of, recipe_of
-from gpuseg.insight.model import Bins, build_model
+from gpuseg.insight.model import build_model
 from gpuseg.insight.model_files import ARRAYS, RECORD, load_model, model_contents, save_model
 
 ROLES = {
@@ -58,9 +60,18 @@ class Trained:
         recipe = recipe_of(self.tx, state, facts_of(self.built), as_of)
         # Ids 2, 3, ... in an order that is not that of the clusters.
         segments = [(k + 1 - cluster, f"Segment {cluster}", cluster) for cluster in range(k)]
+        # Of every three customers one was not contacted, one had the outcome, one had not.
+        self.truths = np.array([np.nan, 1.0, 0.0])[np.arange(len(self.built)) % 3]
         self.ids = {cluster: number for number, _, cluster in segments}
         self.model = build_model(
-            self.estimator, self.scaler, self.built, segments, recipe=recipe, outcome_rates={2: 0.25}
+            self.estimator,
+            self.scaler,
+            self.built,
+            segments,
+            recipe=recipe,
+            outcome_rates={2: 0.25},
+            truths=self.truths,
+            min_cell=4,
         )
 
 
@@ -133,7 +144,10 @@ def test_the_record_has_baselines_and_no_customer(tmp_path):
     assert sum(segment["share"] for segment in record["segments"]) == pytest.approx(1)
     assert {segment["segment_id"]: segment["outcome_rate"] for segment in record["segments"]}[2] == 0.25
     for name in record["features"]:
-        assert sum(record["drift"][name]["counts"]) == N
+        bins = record["drift"][name]
+        assert sum(bins["counts"]) == N
+        assert sum(bins["shares"]) == pytest.approx(1)
+        assert sum(bins["contacted"]) == 2 * N // 3
     for content in contents.values():
         assert not any(f"C{number:05d}".encode() in content for number in range(1, N + 1))
 
@@ -149,6 +163,48 @@ def test_the_record_has_baselines_and_no_customer(tmp_path):
 )
 def test_bins_hold_equal_numbers_and_keep_ties_together(values, edges, counts):
     assert Bins.of(values[::-1]) == Bins(tuple(edges), tuple(counts))
+
+
+def test_bins_count_the_outcome_of_those_contacted():
+    values = np.repeat([1.0, 2.0, 3.0], [40, 20, 40])
+    truths = np.full(100, np.nan)
+    truths[:40] = np.arange(40) % 4 == 0  # 10 of 40
+    truths[40:43] = 1.0  # three customers: too few to tell
+    truths[60:70] = 0.0  # none of ten, and that is known
+    bins = Bins.of(values, truths, min_cell=10)
+    assert (bins.edges, bins.counts) == ((1.0, 2.0), (40, 20, 40))
+    assert bins.shares == (0.4, 0.2, 0.4)
+    assert bins.contacted == (40, 3, 10)
+    assert bins.outcomes == (10, None, 0)
+    assert bins.outcome_rates == (0.25, None, 0.0)
+    shuffled = np.random.default_rng(3).permutation(100)
+    assert Bins.of(values[shuffled], truths[shuffled]) == bins
+    assert Bins.of(values).outcome_rates is None
+
+
+def test_the_baselines_of_a_run_agree_with_a_count_by_hand():
+    made = trained()
+    for name, bins in made.model.drift.items():
+        values = made.built[name].to_numpy()
+        edges = [-np.inf, *bins.edges, np.inf]
+        for place, (low, high) in enumerate(pairwise(edges)):
+            inside = made.truths[(values > low) & (values <= high)]
+            known = inside[~np.isnan(inside)]
+            assert bins.contacted[place] == len(known)
+            assert bins.outcomes[place] == (known.sum() if len(known) >= 4 else None)
+
+
+def test_baselines_come_back_from_the_files(tmp_path):
+    folder = save(tmp_path)
+    assert load_model(folder).drift == trained().model.drift
+    old = json.loads((folder / RECORD).read_text())["drift"]
+    for bins in old.values():
+        del bins["shares"], bins["contacted"], bins["outcomes"], bins["outcome_rates"]
+    edit(folder, drift=old)
+    assert all(bins.outcomes is None for bins in load_model(folder).drift.values())
+    edit(folder, drift=old | {"log_visits": old["log_visits"] | {"contacted": [1]}})
+    with pytest.raises(SourceError, match="edges do not go with"):
+        load_model(folder)
 
 
 def test_a_far_customer_is_novel_and_a_training_customer_is_not():
