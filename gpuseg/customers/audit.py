@@ -16,6 +16,8 @@ from gpuseg.errors import SchemaError, SourceError
 
 PROBLEM, TYPE, REJECT, NOTE, KIND, CODE, TOTAL = "problem", "type", "reject", "note", "kind", "code", "total"
 
+ERASED = "erased"
+"""Reject of the rows of customers who were erased."""
 LARGEST_TOTAL = (1 << 63) - 1
 """Sum of absolute amounts, in minor units, up to which no sum of any part of them can leave int64."""
 

@@ -5,7 +5,7 @@ A :class:`Reader` is a small record that travels to workers; :meth:`Reader.norma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gpuseg.customers import local_time, values
-from gpuseg.customers.audit import CODE, KIND, NOTE, PROBLEM, REJECT, TOTAL, TYPE, Audit, Finding
+from gpuseg.customers.audit import CODE, ERASED, KIND, NOTE, PROBLEM, REJECT, TOTAL, TYPE, Audit, Finding
 from gpuseg.customers.dialect import CsvDialect
 from gpuseg.customers.parts import Raw
 from gpuseg.customers.roles import (
@@ -39,6 +39,8 @@ UNKNOWN = "unknown"
 """Category of the lines that have none."""
 
 Mask = npt.NDArray[np.bool_]
+Erased = Callable[[pa.Array], Mask]
+"""Says of customers' keys, whole numbers or text, which belong to customers who were erased."""
 
 _KIND_WORDS = {"integer": "whole numbers", "text": "text"}
 _TIME_TYPE = pa.timestamp("us", "UTC")
@@ -58,12 +60,15 @@ class Checked:
         Type in which the customer keys came.
     whole_keys : frozenset of str
         Roles whose text keys, as far as there are any in this part, are all whole numbers (CSV).
+    erased : frozenset of str
+        Erased customers whose rows were left out, as text: only until they are counted.
     """
 
     table: pa.Table | None
     audit: Audit
     customer_type: pa.DataType | None = None
     whole_keys: frozenset[str] = field(default_factory=frozenset)
+    erased: frozenset[str] = field(default_factory=frozenset)
 
     def with_whole_keys(self, roles: frozenset[str]) -> Checked:
         """The keys of these roles, all of which are the text of whole numbers, as int64."""
@@ -113,6 +118,8 @@ class Reader:
         What the text of CSV means.
     amount_of : str
         What an amount is for: "line", or one "piece" of the quantity.
+    erased : callable or None
+        Which customers were erased; nothing is counted of their rows but how many they are.
     """
 
     roles: Roles
@@ -124,6 +131,7 @@ class Reader:
     skip: frozenset[str] = field(default_factory=frozenset)
     dialect: CsvDialect = field(default_factory=CsvDialect)
     amount_of: str = "line"
+    erased: Erased | None = None
 
     def usable(self) -> dict[str, str]:
         """Role to column, for the roles whose column can be read."""
@@ -139,6 +147,7 @@ class Reader:
         columns: dict[str, Any] = {}
         customer_type = None
         whole = set()
+        gone: frozenset[str] = frozenset()
         for role, name in self.usable().items():
             if name in raw.mixed:
                 tally.mixed(role, name, raw.mixed[name])
@@ -150,11 +159,14 @@ class Reader:
             if self.as_text and ROLE_KINDS[role] == KEY and values.whole_numbers(array):
                 whole.add(role)
             converted = self._convert(role, array)
+            if role == "customer" and self.erased is not None:  # the first role: no other has been looked at
+                gone = tally.leave_out(name, converted.values, self.erased)
             tally.take(role, name, converted)
             columns[role] = converted.values
             if role == "customer":
                 customer_type = _own_type(raw.table[name].type, converted.values)
-        return replace(self._assemble(columns, tally, customer_type), whole_keys=frozenset(whole))
+        found = self._assemble(columns, tally, customer_type)
+        return replace(found, whole_keys=frozenset(whole), erased=gone)
 
     def _convert(self, role: str, array: pa.Array) -> values.Converted:
         kind = ROLE_KINDS[role]
@@ -224,6 +236,13 @@ class _Tally:
         self.n_rows = n_rows
         self.found: dict[Finding, int] = {}
         self.masks: dict[Finding, Mask] = {}
+        self.gone: Mask = np.zeros(n_rows, np.bool_)
+
+    def leave_out(self, name: str, keys: pa.Array, erased: Erased) -> frozenset[str]:
+        """Leave out the rows of erased customers, whatever else is in them; returns who these customers are."""
+        self.gone = erased(keys)
+        self.add(REJECT, "customer", name, ERASED, int(np.count_nonzero(self.gone)))
+        return frozenset(map(str, keys.filter(pa.array(self.gone)).unique().to_pylist()))
 
     def add(self, kind: str, role: str, name: str, what: str, count: int) -> None:
         if count:
@@ -231,6 +250,7 @@ class _Tally:
             self.found[finding] = self.found.get(finding, 0) + count
 
     def bad(self, role: str, name: str, what: str, mask: Mask) -> None:
+        mask = mask & ~self.gone
         if mask.any():
             self.masks[Finding(PROBLEM, role, name, what)] = mask
 
@@ -252,7 +272,7 @@ class _Tally:
             self.add(KIND, role, name, kind, count)
 
     def rows_to_keep(self, on_bad_rows: str, consent: Mask | None) -> Mask:
-        keep = np.ones(self.n_rows, np.bool_)
+        keep = ~self.gone
         for finding, mask in self.masks.items():
             count = int(np.count_nonzero(mask))
             if on_bad_rows == "reject":
@@ -262,7 +282,9 @@ class _Tally:
                 self.found[finding] = count
         if consent is not None:
             keep &= consent
-            self.found[Finding(REJECT, "consent", "", "not given")] = int(np.count_nonzero(~consent))
+            self.found[Finding(REJECT, "consent", "", "not given")] = int(
+                np.count_nonzero(~consent & ~self.gone)
+            )
         return keep
 
 

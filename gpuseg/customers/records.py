@@ -59,6 +59,8 @@ class Transactions:
         What was found in the records; ``None`` for Dask, whose records are read when a result is computed.
     fingerprint : str
         Names the contents (Dask: the task graph) of the records.
+    n_erased : int
+        Erased customers whose records were left out.
 
     See Also
     --------
@@ -75,6 +77,7 @@ class Transactions:
     customer_dtype: Any
     audit: Audit | None
     fingerprint: str
+    n_erased: int = 0
 
     @property
     def n_rows(self) -> int | None:

@@ -13,11 +13,11 @@ from itertools import chain
 from typing import Any
 
 from gpuseg.customers import contents, dask_frames, options
-from gpuseg.customers.audit import NOTE, Audit
+from gpuseg.customers.audit import ERASED, NOTE, Audit
 from gpuseg.customers.dialect import CsvDialect, csv_dialect
 from gpuseg.customers.parts import Source, first_records
 from gpuseg.customers.preflight import column_zone, schema_problems, unusable_roles, warn_utc
-from gpuseg.customers.reader import Checked, Reader
+from gpuseg.customers.reader import Checked, Erased, Reader
 from gpuseg.customers.records import Partition, Transactions
 from gpuseg.customers.roles import declare_roles
 from gpuseg.customers.sources import is_dask_frame, open_source
@@ -50,6 +50,7 @@ def read_transactions(
     csv: CsvDialect | Mapping[str, Any] | None = None,
     amount_of: str = "line",
     head: int | None = None,
+    erased: Erased | None = None,
 ) -> Transactions:
     """Read transaction records: one row a line of a receipt, or a row a purchase.
 
@@ -106,6 +107,9 @@ def read_transactions(
         for whole numbers of pieces, the nearest minor unit for weights (counted).
     head : int, optional
         Read only about so many of the first records of each file: to look for problems in a sample.
+    erased : callable, optional
+        Takes customers' keys, an Arrow array, and returns a mask of those who were erased and must not come back.
+        Their rows are left out before anything else is looked at, and counted. Not for Dask.
 
     Returns
     -------
@@ -159,10 +163,11 @@ def read_transactions(
         options.minor_option(minor_units),
         options.bad_rows_option(on_bad_rows),
         amount_of=options.amount_option(amount_of, declared),
+        erased=erased,
     )
     dialect = None if csv is None else csv_dialect(csv)
     if is_dask_frame(source):
-        options.refuse_for_dask(csv=csv, head=head, naive=naive if naive == "error" else None)
+        options.refuse_for_dask(csv=csv, head=head, erased=erased, naive=naive if naive == "error" else None)
         return dask_frames.read_dask(source, reader, time_zone)
     opened = open_source(source, reader.columns(), dialect)
     return _read_opened(opened if head is None else first_records(opened, head), reader, time_zone)
@@ -190,12 +195,14 @@ def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Trans
     if problems:
         raise SchemaError(source.where, problems)
     audit.require_usable(source.where)
+    n_erased = len(frozenset[str]().union(*(item.erased for item in checked)))
+    checked = [replace(item, erased=frozenset()) for item in checked]  # nothing remembers who they were
     if source.as_text:  # whether keys are whole numbers is a question to all parts
         whole = frozenset.intersection(*(item.whole_keys for item in checked if item.audit.n_rows))
         checked = [item.with_whole_keys(whole) for item in checked]
     if time_zone is None and audit.note("time", "taken as UTC"):
         warn_utc(source.where, audit.note("time", "taken as UTC"))
-    _log_notes(source.where, audit)
+    _log_notes(source.where, audit, n_erased)
     return Transactions(
         partitions=tuple(
             Partition(partial(_same, item)) for item in checked if item.table is not None and len(item.table)
@@ -209,6 +216,7 @@ def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Trans
         customer_dtype=source.key_dtype(reader.roles.customer) if source.key_dtype else None,
         audit=audit,
         fingerprint=_contents(checked, audit),
+        n_erased=n_erased,
     )
 
 
@@ -241,8 +249,9 @@ def _contents(checked: Sequence[Checked], audit: Audit) -> str:
     return contents.name_contents(digest, audit.n_rows - audit.n_rejected, names)
 
 
-def _log_notes(where: str, audit: Audit) -> None:
+def _log_notes(where: str, audit: Audit, n_erased: int) -> None:
     for finding, count in audit.counts(NOTE).items():
         logger.info("%s: %s (%s) %s: %d rows", where, finding.column, finding.role, finding.what, count)
     for reason, count in audit.rejects().items():
-        logger.warning("%s: %d rows left out: %s", where, count, reason)
+        whose = f"{n_erased:,} customers who were erased" if reason == f"customer {ERASED}" else reason
+        logger.warning("%s: %d rows left out: %s", where, count, whose)

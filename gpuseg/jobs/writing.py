@@ -153,6 +153,7 @@ def _counts(found: Segmentation) -> Mapping[str, Any]:
         "rows_read": audit.n_rows,
         "rows_left_out": audit.n_rejected,
         "rows_left_out_by_reason": audit.rejects(),
+        "customers_erased_left_out": found.tx.n_erased,
         "rows_noted": found.tx.notes(),
         "rows_after_as_of": found.facts["n_records_after_as_of"],
         "customers": found.facts["n_customers"],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg import __version__
 from gpuseg.core.promise import CONTRACT
+from gpuseg.customers.audit import ERASED
 from gpuseg.insight.measures import CATEGORY_PREFIX
 from gpuseg.insight.report.answers import shown_count, stability_of
 from gpuseg.insight.words import list_words
@@ -58,6 +59,7 @@ def data(report: Report) -> list[dict[str, str]]:
         rows += [
             _row(f"Left out: {reason}", count, "as declared; not in any figure")
             for reason, count in audit.rejects().items()
+            if reason != f"customer {ERASED}"
         ]
         if not audit.n_rejected:
             rows.append(_row("Lines left out", 0, "every line could be read"))
@@ -74,6 +76,11 @@ def data(report: Report) -> list[dict[str, str]]:
             )
         )
     customers = wording.customers
+    if tx.n_erased:
+        erased = f"{_upper(customers)} who were erased"
+        rows.append(
+            _row(erased, shown_count(tx.n_erased, report), "their lines are left out; not in any figure")
+        )
     rows += [
         _row(
             f"{_upper(customers)} without a purchase",
