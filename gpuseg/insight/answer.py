@@ -40,23 +40,35 @@ class Asked:
         What happened to those contacted, such as "mailed".
     act : str
         What to do to them, such as "mail".
+    validation : Outcome or None
+        The same in an earlier window, by which the number of segments is chosen: then the outcome that is told has not
+        been looked at while choosing. None: it has.
     """
 
     outcome: Outcome
     did: str = "had the outcome"
     contacted: str = "contacted"
     act: str = "contact"
+    validation: Outcome | None = None
 
     def truths(self, keys: Any) -> npt.NDArray[np.float64]:
         """1 and 0 for customers who were contacted, with and without the outcome; NaN for the others."""
-        contacted, happened = self.outcome.flags(keys)
-        truths = happened.astype(np.float64)
-        return truths if contacted is None else np.where(contacted, truths, np.nan)
+        return _truths(self.outcome, keys)
+
+    def choosing(self, keys: Any) -> npt.NDArray[np.float64]:
+        """The truths that choose the number of segments: of the validation window where there is one."""
+        return _truths(self.outcome if self.validation is None else self.validation, keys)
 
     @property
     def counted(self) -> str:
         """What those are called whom rates are of: contacted, or observed where nothing is known of contacts."""
         return "observed" if self.outcome.contacted is None else self.contacted
+
+
+def _truths(outcome: Outcome, keys: Any) -> npt.NDArray[np.float64]:
+    contacted, happened = outcome.flags(keys)
+    truths = happened.astype(np.float64)
+    return truths if contacted is None else np.where(contacted, truths, np.nan)
 
 
 @dataclass(frozen=True)

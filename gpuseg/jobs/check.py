@@ -241,6 +241,9 @@ def _intentions(sample: Sample) -> Iterator[str]:
         yield f"Decision: {case.decision}"
         if case.outcome is not None and case.outcome_window is not None:
             yield f"Features to {job.as_of}; outcome from {case.outcome_window[0]} to {case.outcome_window[1]}"
+        if case.validation_window is not None:
+            first, last = case.validation_window
+            yield f"The outcome from {first} to {last} helps choose the number of segments, and is not reported"
     yield f"Numbers of segments that are tried: {', '.join(map(str, job.segments.clusters))}"
     yield f"Results go to {job.locate(job.output.folder)}"
     yield "Nothing is wrong with it"

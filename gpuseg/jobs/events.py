@@ -38,25 +38,31 @@ def read_asked(job: JobFile, tx: Transactions) -> Asked | None:
     case = job.use_case
     if case is None or case.outcome is None or case.outcome_window is None:
         return None
-    contacts: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     given = case.contact_filter
     if given is not None:
-        contacts = {
+        found = {
             "contacts": _events(job, given, tx),
             "contact_customer": given.customer,
             "contact_start": given.start or given.time,
             "contact_end": given.end,
         }
-    outcome = read_outcome(
-        _events(job, case.outcome, tx),
-        window=case.outcome_window,
-        customer=case.outcome.customer,
-        event_time=case.outcome.time,
-        features_until=job.as_of,
-        time_zone=tx.time_zone,
-        **contacts,
-    )
-    return Asked(outcome, did=case.outcome.name)
+    found |= {
+        "events": _events(job, case.outcome, tx),
+        "customer": case.outcome.customer,
+        "event_time": case.outcome.time,
+        "features_until": job.as_of,
+        "time_zone": tx.time_zone,
+    }
+    validation = None
+    if case.validation_window is not None:
+        try:
+            validation = read_outcome(window=case.validation_window, **found)
+        except InputError as error:
+            said = str(error).replace("the outcome window", "the window")
+            raise InputError(f"use_case.validation_window: {said}") from error
+    outcome = read_outcome(window=case.outcome_window, **found)
+    return Asked(outcome, did=case.outcome.name, validation=validation)
 
 
 def _events(job: JobFile, events: Outcome | ContactFilter, tx: Transactions) -> pa.Table:

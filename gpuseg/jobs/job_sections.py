@@ -281,6 +281,11 @@ class UseCase(Section):
     outcome_window: Window | None = Field(
         None, description="[first, last] day of the outcome, after features_until."
     )
+    validation_window: Window | None = Field(
+        None,
+        description="[first, last] day of the outcome by which the number of segments is chosen, between "
+        "features_until and outcome_window; without it outcome_window chooses too.",
+    )
     contact_filter: ContactFilter | None = Field(
         None, description="Whom rates are of; without it, everybody."
     )
@@ -307,8 +312,30 @@ class UseCase(Section):
                 f"the outcome window begins on {window[0]}, not after features_until, {until}: features would know "
                 "the outcome; begin it a day later at least"
             )
-        refuse(problems)
+        refuse(problems + self._validation_problems())
         return self
+
+    def _validation_problems(self) -> list[str]:
+        """A window that chooses lies between what features know and what is reported."""
+        window, until, reported = self.validation_window, self.features_until, self.outcome_window
+        if window is None:
+            return []
+        problems = []
+        if self.outcome is None:
+            problems.append(
+                "validation_window without an outcome: there is nothing to choose by; leave the window out"
+            )
+        if until is not None and window[0] <= until:
+            problems.append(
+                f"the validation window begins on {window[0]}, not after features_until, {until}: features would know "
+                "the outcome that chooses; begin it a day later at least"
+            )
+        if reported is not None and window[1] >= reported[0]:
+            problems.append(
+                f"the validation window ends on {window[1]}, not before the outcome window begins, {reported[0]}: the "
+                "outcome that is reported would have helped to choose; end it a day earlier at least"
+            )
+        return problems
 
 
 class Features(Section):

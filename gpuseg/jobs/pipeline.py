@@ -185,7 +185,7 @@ def segment_customers(
         stage.add_rows(len(scaled))
     customer = tx.roles.customer
     with stages.stage("choose the number of segments") as stage:
-        choice = choose(scaled, settings, None if asked is None else asked.truths(built[customer]))
+        choice = choose(scaled, settings, None if asked is None else asked.choosing(built[customer]))
         by_size, in_order = number_by_size(np.asarray(choice.model.labels_))
         ids, used_ids = numbers(previous, choice, scaler, in_order)
         segment_ids = np.array([FALLBACK_ID, *ids], np.int32)[by_size]

@@ -86,10 +86,13 @@ def _segment(found: Segmentation, segment_id: int, stability: Stability | None) 
 
 def _outcome(answer: Answer) -> dict[str, Any]:
     chosen = answer.chosen
-    first, last = answer.asked.outcome.window
+    asked = answer.asked
     return {
-        "window": [first.isoformat(), last.isoformat()],
-        "did": answer.asked.did,
+        "window": [day.isoformat() for day in asked.outcome.window],
+        "validation_window": None
+        if asked.validation is None
+        else [day.isoformat() for day in asked.validation.window],
+        "did": asked.did,
         "denominator": answer.rates.denominator,
         "base_floor": answer.rates.base_floor,
         "to_consider": None if chosen is None else chosen.segment_id,

@@ -141,6 +141,9 @@ def _asked(found: Segmentation) -> Mapping[str, Any] | None:
         "did": asked.did,
         "contacted": asked.counted,
         "window": [day.isoformat() for day in asked.outcome.window],
+        "validation_window": None
+        if asked.validation is None
+        else [day.isoformat() for day in asked.validation.window],
         "denominator": found.answer.rates.denominator,
     }
 

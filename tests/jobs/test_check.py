@@ -80,6 +80,27 @@ def test_what_the_job_would_do(shop):
     assert "the first 8 rows can be used" in check_job(shop / "job.yaml", 10)
 
 
+def test_the_window_that_chooses_is_told(shop):
+    text = JOB.replace("[2024-03-21, 2024-03-31]", "[2024-03-26, 2024-03-31]")
+    (shop / "job.yaml").write_text(f"{text}  validation_window: [2024-03-21, 2024-03-25]\n")
+    lines = check_job(shop / "job.yaml").splitlines()
+    assert "Features to 2024-03-20; outcome from 2024-03-26 to 2024-03-31" in lines
+    assert (
+        "The outcome from 2024-03-21 to 2024-03-25 helps choose the number of segments, and is not reported"
+        in lines
+    )
+    assert problems(shop, ("  outcome: ", "  validation_window: [2024-03-20, 2024-03-24]\n  outcome: ")) == [
+        (
+            "use_case (line 10): the validation window begins on 2024-03-20, not after features_until, 2024-03-20: "
+            "features would know the outcome that chooses; begin it a day later at least"
+        ),
+        (
+            "use_case (line 10): the validation window ends on 2024-03-24, not before the outcome window begins, "
+            "2024-03-21: the outcome that is reported would have helped to choose; end it a day earlier at least"
+        ),
+    ]
+
+
 def test_everything_at_once(shop):
     (shop / "letters.csv").write_text("who,first,end\n1,soon,x\n")
     found = problems(

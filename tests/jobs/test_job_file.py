@@ -71,7 +71,8 @@ def test_the_least_job(job, tmp_path):
 
 def test_the_example_is_complete():
     found = read_job(DATA / "job.example.yaml")
-    assert found.use_case.outcome_window == (dt.date(2024, 9, 1), dt.date(2024, 12, 31))
+    assert found.use_case.outcome_window == (dt.date(2024, 10, 1), dt.date(2024, 12, 31))
+    assert found.use_case.validation_window == (dt.date(2024, 9, 1), dt.date(2024, 9, 30))
     assert found.as_of == dt.date(2024, 8, 31)
     assert found.used_roles().get("own_label") is None
     assert found.use_of("Rabatt") == "describe"
@@ -177,6 +178,7 @@ def test_single_problems(wrong, line, said):
         ),
         ("outcome_window: [2024-05-01, 2024-06-01]", "outcome_window without an outcome"),
         ("contact_filter: {source: a, customer: c, time: t}", "contact_filter without an outcome"),
+        ("validation_window: [2024-05-01, 2024-06-01]", "validation_window without an outcome"),
         ("max_share: 1.5", "'use_case.max_share' is 1.5 (line 9); it must be at most 1"),
         ("min_size: 0", "'use_case.min_size' is 0 (line 9); it must be at least 1"),
     ],
@@ -200,6 +202,25 @@ def test_an_outcome_comes_after_the_features(wrong, job):
     assert good.as_of == dt.date(2024, 8, 31)
     (found,) = wrong(SMALL + CASE + outcome + days.format("2024-09-01") + "features: {as_of: 2024-01-01}\n")
     assert "features.as_of is 2024-01-01 and use_case.features_until is 2024-08-31" in found
+
+
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        ("[2024-08-31, 2024-09-09]", "begins on 2024-08-31, not after features_until, 2024-08-31"),
+        ("[2024-09-01, 2024-10-01]", "ends on 2024-10-01, not before the outcome window begins, 2024-10-01"),
+        ("[2024-09-09, 2024-09-01]", "the first day, 2024-09-09, comes after the last, 2024-09-01"),
+    ],
+)
+def test_a_validation_window_lies_between_features_and_outcome(wrong, job, window, said):
+    case = (
+        f"{SMALL}{CASE}  outcome: {{source: o.csv, customer: c, time: t}}\n"
+        "  features_until: 2024-08-31\n  outcome_window: [2024-10-01, 2024-12-31]\n  validation_window: "
+    )
+    (found,) = wrong(f"{case}{window}\n")
+    assert said in found
+    good = job(f"{case}[2024-09-01, 2024-09-30]\n").use_case
+    assert good.validation_window == (dt.date(2024, 9, 1), dt.date(2024, 9, 30))
 
 
 def test_contacts_have_one_clock(wrong):

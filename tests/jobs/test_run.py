@@ -154,6 +154,49 @@ def test_a_decision_is_answered(make):
     assert open_run(result.folder).manifest["parameters"]["as_of"] == "2023-09-30"
 
 
+def test_a_validation_window_chooses_and_is_not_reported(make, tmp_path):
+    """The number of segments follows the earlier window alone, and the reported window alone is told."""
+    letters = "who,sent\n" + "".join(
+        f"C{n:05d},{day}\n" for n in range(1, N + 1) for day in ("2023-10-05", "2023-12-05")
+    )
+    late = {n for n in range(1, N + 1) if n % 4 == 1}
+    case = {
+        **CASE,
+        "outcome_window": ["2023-12-01", "2023-12-31"],
+        "validation_window": ["2023-10-01", "2023-11-30"],
+    }
+    found = {}
+    for name, early in (("odd", range(1, N + 1, 2)), ("first", range(1, 30))):
+        path = make(use_case=case)
+        (tmp_path / "letters.csv").write_text(letters)
+        rows = [f"C{n:05d},2023-11-02,ticket" for n in early] + [f"C{n:05d},2023-12-24,ticket" for n in late]
+        (tmp_path / "tickets.csv").write_text("\n".join(["who,day,kind", *rows]) + "\n")
+        result = run_job(path, tmp_path / name, SilentProgress())
+        found[name] = quality(result)
+        outcome = found[name]["outcome"]
+        assert sum(entry["with_outcome"] for entry in outcome["segments"]) == len(late)
+        assert outcome["window"] == ["2023-12-01", "2023-12-31"]
+        assert outcome["validation_window"] == ["2023-10-01", "2023-11-30"]
+    separations = [[entry["separation"] for entry in found[name]["evidence"]] for name in ("odd", "first")]
+    assert separations[0] != separations[1]
+    run = open_run(tmp_path / "first")
+    assert run.manifest["parameters"]["outcome"]["validation_window"] == ["2023-10-01", "2023-11-30"]
+    page = (tmp_path / "first" / "report.html").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert "chosen by the outcome from 1 October 2023 to 30 November 2023" in page
+    assert "looks a little better here" not in page
+    drift = json.loads((tmp_path / "first" / "model" / "model.json").read_bytes())["drift"]
+    assert all(sum(bins["contacted"]) == N for bins in drift.values())
+    path = make(use_case=case | {"validation_window": ["2023-10-20", "2023-11-10"]})
+    with pytest.raises(InputError, match=r"use_case\.validation_window: nobody was contacted"):
+        run_job(path, tmp_path / "none", SilentProgress())
+
+
+def test_without_a_validation_window_the_page_says_so(make):
+    page = run_job(make(use_case=CASE), None, SilentProgress()).report.read_text(encoding="utf-8")
+    assert "The same outcome helped to choose the number of segments" in page
+    assert "which therefore looks a little better here than it will" in page
+
+
 def test_without_contacts_rates_are_of_all(make):
     case = {key: value for key, value in CASE.items() if key != "contact_filter"}
     result = run_job(make(use_case=case), None, SilentProgress())

@@ -47,6 +47,22 @@ def stability_of(report: Report) -> Stability | None:
     return next(found.stability for found in report.choice.evidence if found.k == report.choice.k)
 
 
+def chosen_by(report: Report) -> str:
+    """How the outcome helped to choose the number of segments, in a sentence; empty where it did not."""
+    found, choice = report.answer, report.choice
+    if found is None or not choice.met or len(choice.evidence) < 2:
+        return ""
+    if found.asked.validation is None:
+        return (
+            "The same outcome helped to choose the number of segments, so its rates look a little better here than "
+            "they will."
+        )
+    return (
+        f"The number of segments was chosen by the outcome from {found.asked.validation.words}; the outcome from "
+        f"{found.asked.outcome.words}, which is told here, was not looked at before."
+    )
+
+
 def answer(report: Report) -> dict[str, Any] | None:
     """The decision: which segment to consider, with its rate, the test, and what to do on Monday."""
     found = report.answer
@@ -66,6 +82,7 @@ def answer(report: Report) -> dict[str, Any] | None:
         "rates": {segment.segment_id: _rate(segment, found, report) for segment in found.rates.segments},
         "associations": _associations(found, report),
         "floor": found.rates.base_floor,
+        "chosen_by": chosen_by(report),
     }
 
 

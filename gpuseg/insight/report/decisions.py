@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.insight.alternatives import GROUP
 from gpuseg.insight.measures import CATEGORY_PREFIX
-from gpuseg.insight.report.answers import feature_label, features_until
+from gpuseg.insight.report.answers import chosen_by, feature_label, features_until
 from gpuseg.insight.words import format_score, list_words
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def decisions(report: Report) -> list[dict[str, Any]]:
         _row(
             "Number of segments",
             f"{report.choice.k}",
-            report.choice.reason,
+            f"{report.choice.reason} {chosen_by(report)}".rstrip(),
             [(f"{entry.what} segments", entry.agreement) for entry in by_choice.get("k", [])],
         ),
         _row(
