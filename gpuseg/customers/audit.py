@@ -71,7 +71,7 @@ class Audit:
         """Findings of one kind, by role and then by name."""
         order = list(ROLE_KINDS)
         chosen = [f for f in self.found if f.kind == kind and self.found[f]]
-        chosen.sort(key=lambda f: (order.index(f.role), f.what))
+        chosen.sort(key=lambda f: (order.index(f.role) if f.role in order else len(order), f.column, f.what))
         return {finding: self.found[finding] for finding in chosen}
 
     def rejects(self) -> dict[str, int]:
@@ -174,6 +174,10 @@ _PHRASES = {
     "not a flag": ("is neither true/false, yes/no nor 1/0", _REJECT_CURE),
     "mixed clocks": ("carries a time zone in some rows and none in others", "write all times in one form"),
     "not convertible": ("holds objects of several types", "give the column one type"),
+    "no attribute": (
+        "holds neither text, numbers nor flags",
+        "convert it, such as a date of birth to an age in years",
+    ),
     "no consent": ("is not true", "keep only the customers who consented"),
 }
 

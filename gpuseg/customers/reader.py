@@ -14,6 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gpuseg.customers import local_time, values
+from gpuseg.customers.attribute_columns import (
+    ATTRIBUTE,
+    ATTRIBUTE_PREFIX,
+    as_numbers,
+    as_text,
+    attribute_values,
+    reads_as_numbers,
+)
 from gpuseg.customers.audit import CODE, ERASED, KIND, NOTE, PROBLEM, REJECT, TOTAL, TYPE, Audit, Finding
 from gpuseg.customers.dialect import CsvDialect
 from gpuseg.customers.parts import Raw
@@ -62,6 +70,8 @@ class Checked:
         Roles whose text keys, as far as there are any in this part, are all whole numbers (CSV).
     erased : frozenset of str
         Erased customers whose rows were left out, as text: only until they are counted.
+    numeric : frozenset of str
+        Attributes whose values, as far as there are any in this part, are all numbers.
     """
 
     table: pa.Table | None
@@ -69,6 +79,7 @@ class Checked:
     customer_type: pa.DataType | None = None
     whole_keys: frozenset[str] = field(default_factory=frozenset)
     erased: frozenset[str] = field(default_factory=frozenset)
+    numeric: frozenset[str] = field(default_factory=frozenset)
 
     def with_whole_keys(self, roles: frozenset[str]) -> Checked:
         """The keys of these roles, all of which are the text of whole numbers, as int64."""
@@ -80,6 +91,18 @@ class Checked:
             table = table.set_column(index, role, table[role].cast(pa.int64()))
         kept = pa.int64() if "customer" in roles else self.customer_type
         return replace(self, table=table, customer_type=kept)
+
+    def with_attributes(self, names: Sequence[str], numeric: frozenset[str], dialect: CsvDialect) -> Checked:
+        """Attributes that are numbers in all parts as float64, all others as text."""
+        if self.table is None:
+            return self
+        table = self.table
+        for name in names:
+            place = table.column_names.index(ATTRIBUTE_PREFIX + name)
+            array = table.column(place).combine_chunks()
+            alike = as_numbers(array, dialect) if name in numeric else as_text(array)
+            table = table.set_column(place, ATTRIBUTE_PREFIX + name, alike)
+        return replace(self, table=table)
 
     def require_table(self, where: str) -> pa.Table:
         """The table, or the problems for which there is none.
@@ -120,6 +143,8 @@ class Reader:
         What an amount is for: "line", or one "piece" of the quantity.
     erased : callable or None
         Which customers were erased; nothing is counted of their rows but how many they are.
+    attributes : tuple of str
+        Columns that say what customers are, and play no role.
     """
 
     roles: Roles
@@ -132,6 +157,7 @@ class Reader:
     dialect: CsvDialect = field(default_factory=CsvDialect)
     amount_of: str = "line"
     erased: Erased | None = None
+    attributes: tuple[str, ...] = ()
 
     def usable(self) -> dict[str, str]:
         """Role to column, for the roles whose column can be read."""
@@ -139,7 +165,7 @@ class Reader:
 
     def columns(self) -> list[str]:
         """The columns to read, each once."""
-        return list(dict.fromkeys(self.usable().values()))
+        return list(dict.fromkeys([*self.usable().values(), *self.attributes]))
 
     def normalise(self, raw: Raw) -> Checked:
         """Check one part and turn it into exact values."""
@@ -165,8 +191,22 @@ class Reader:
             columns[role] = converted.values
             if role == "customer":
                 customer_type = _own_type(raw.table[name].type, converted.values)
+        numeric = self._take_attributes(raw, columns, tally)
         found = self._assemble(columns, tally, customer_type)
-        return replace(found, whole_keys=frozenset(whole), erased=gone)
+        return replace(found, whole_keys=frozenset(whole), erased=gone, numeric=numeric)
+
+    def _take_attributes(self, raw: Raw, columns: dict[str, Any], tally: _Tally) -> frozenset[str]:
+        """Carry attribute columns along; those of them that are numbers."""
+        numeric = set()
+        for name in self.attributes:
+            found = None if name in raw.mixed else attribute_values(_array(raw.table, name))
+            if found is None:
+                tally.add(PROBLEM, ATTRIBUTE, name, "no attribute", tally.n_rows)
+                continue
+            columns[ATTRIBUTE_PREFIX + name] = found
+            if reads_as_numbers(found, self.dialect):
+                numeric.add(name)
+        return frozenset(numeric)
 
     def _convert(self, role: str, array: pa.Array) -> values.Converted:
         kind = ROLE_KINDS[role]

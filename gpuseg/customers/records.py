@@ -61,6 +61,8 @@ class Transactions:
         Names the contents (Dask: the task graph) of the records.
     n_erased : int
         Erased customers whose records were left out.
+    attributes : tuple of str
+        Columns of the source that say what customers are; ``attribute_X`` (float64 or text) in the records.
 
     See Also
     --------
@@ -78,6 +80,7 @@ class Transactions:
     audit: Audit | None
     fingerprint: str
     n_erased: int = 0
+    attributes: tuple[str, ...] = ()
 
     @property
     def n_rows(self) -> int | None:

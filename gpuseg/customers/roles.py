@@ -118,11 +118,12 @@ def column_problems(roles: Roles, names: Sequence[str], where: str = "") -> list
         if column in twice:
             problems.append(f"column {column!r} ({role}) occurs more than once{where}; rename one of them")
         elif column not in names:
-            problems.append(f"column {column!r} ({role}) is missing{where}; {_nearest(column, names)}")
+            problems.append(f"column {column!r} ({role}) is missing{where}; {nearest_column(column, names)}")
     return problems
 
 
-def _nearest(column: str, names: Sequence[str]) -> str:
+def nearest_column(column: str, names: Sequence[str]) -> str:
+    """The remedy for a column that is not there: the nearest name, or the names that are."""
     folded = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(column.casefold(), list(folded), n=1, cutoff=0.5)
     if close:

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 from gpuseg.customers import contents, dask_frames, options
+from gpuseg.customers.attribute_columns import attribute_problems, declare_attributes
 from gpuseg.customers.audit import ERASED, NOTE, Audit
 from gpuseg.customers.dialect import CsvDialect, csv_dialect
 from gpuseg.customers.parts import Source, first_records
@@ -49,6 +50,7 @@ def read_transactions(
     on_bad_rows: str = "error",
     csv: CsvDialect | Mapping[str, Any] | None = None,
     amount_of: str = "line",
+    attributes: Sequence[str] = (),
     head: int | None = None,
     erased: Erased | None = None,
 ) -> Transactions:
@@ -105,6 +107,9 @@ def read_transactions(
     amount_of : {"line", "piece"}, default "line"
         "piece": ``amount`` holds the price of one piece, and the money of a line is that times its ``quantity``: exact
         for whole numbers of pieces, the nearest minor unit for weights (counted).
+    attributes : sequence of str
+        Columns that say what customers are (age, region, tariff): text, numbers or flags. They are carried along; a
+        column is numbers where all of its values are, without leading zeros. Not for Dask dataframes.
     head : int, optional
         Read only about so many of the first records of each file: to look for problems in a sample.
     erased : callable, optional
@@ -164,10 +169,17 @@ def read_transactions(
         options.bad_rows_option(on_bad_rows),
         amount_of=options.amount_option(amount_of, declared),
         erased=erased,
+        attributes=declare_attributes(attributes, declared),
     )
     dialect = None if csv is None else csv_dialect(csv)
     if is_dask_frame(source):
-        options.refuse_for_dask(csv=csv, head=head, erased=erased, naive=naive if naive == "error" else None)
+        options.refuse_for_dask(
+            csv=csv,
+            head=head,
+            erased=erased,
+            naive=naive if naive == "error" else None,
+            attributes=attributes or None,
+        )
         return dask_frames.read_dask(source, reader, time_zone)
     opened = open_source(source, reader.columns(), dialect)
     return _read_opened(opened if head is None else first_records(opened, head), reader, time_zone)
@@ -176,8 +188,11 @@ def read_transactions(
 def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Transactions:
     schemas = list(dict.fromkeys((part.label, part.schema) for part in source.parts))
     problems = schema_problems(reader.roles, schemas)
+    missing = attribute_problems(reader.attributes, schemas)
+    problems += missing
     reader = replace(
         reader,
+        attributes=() if missing else reader.attributes,
         as_text=source.as_text,
         dialect=source.dialect,
         skip=unusable_roles(reader.roles, schemas),
@@ -200,6 +215,9 @@ def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Trans
     if source.as_text:  # whether keys are whole numbers is a question to all parts
         whole = frozenset.intersection(*(item.whole_keys for item in checked if item.audit.n_rows))
         checked = [item.with_whole_keys(whole) for item in checked]
+    if reader.attributes:  # and so is whether an attribute is a number
+        numeric = frozenset.intersection(*(item.numeric for item in checked if item.audit.n_rows))
+        checked = [item.with_numbers(numeric, source.dialect) for item in checked]
     if time_zone is None and audit.note("time", "taken as UTC"):
         warn_utc(source.where, audit.note("time", "taken as UTC"))
     _log_notes(source.where, audit, n_erased)
@@ -217,6 +235,7 @@ def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Trans
         audit=audit,
         fingerprint=_contents(checked, audit),
         n_erased=n_erased,
+        attributes=reader.attributes,
     )
 
 

@@ -17,14 +17,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gpuseg.cluster.kmeans import KMeans
 from gpuseg.customers.frames import CUSTOMER
-from gpuseg.insight.measures import CATEGORY_PREFIX
+from gpuseg.insight.groups import group_of
 from gpuseg.quality.agreement import adjusted_rand_index
 from gpuseg.quality.choose_k import KChoice
 
 Float64 = npt.NDArray[np.float64]
 
-GROUP = "shares of categories"
-"""Name of the group of columns ``share_X``: they are one piece of knowledge, split over many columns."""
 _OUTER = 100
 """One in so many customers at either end of a feature is pulled in, where outliers are."""
 
@@ -38,7 +36,7 @@ class Alternative:
     choice : {"k", "scaling", "outliers", "draw", "feature"}
         Which choice is made otherwise.
     what : str
-        How: a number of segments, a feature that is left out, or nothing to add.
+        How: a number of segments, a group of features that is left out, or nothing to add.
     agreement : float
         Adjusted Rand index with the segments of the run.
     """
@@ -46,24 +44,6 @@ class Alternative:
     choice: str
     what: str
     agreement: float
-
-
-def group_weights(names: tuple[str, ...]) -> Float64:
-    """What the scale of each feature is multiplied by, so that every group of features weighs the same.
-
-    Parameters
-    ----------
-    names : tuple of str
-        Features.
-
-    Returns
-    -------
-    ndarray of float64, shape (d,)
-        The square root of the group's size, rounded once: m columns divided by it spread as one column does. 1 for a
-        feature that is a group of its own.
-    """
-    shares = [name.startswith(CATEGORY_PREFIX) for name in names]
-    return np.where(shares, np.sqrt(np.float64(max(1, sum(shares)))), 1.0)
 
 
 def alternatives(
@@ -76,7 +56,7 @@ def alternatives(
     scaled : pyarrow.Table
         Scaled features with the customer's column.
     weights : ndarray of float64
-        From :func:`group_weights`, of the features in order.
+        From :func:`gpuseg.insight.groups.group_weights`, of the features in order.
     labels : ndarray of integer, shape (n,)
         Of the run.
     choice : KChoice
@@ -111,12 +91,12 @@ def _others(scaled: pa.Table, weights: Float64, seed: int) -> Iterator[tuple[str
         yield "scaling", "", _with(scaled, each), seed
     yield "outliers", "", _with(scaled, {name: _pulled_in(scaled[name].to_numpy()) for name in names}), seed
     yield "draw", "", scaled, seed + 1
-    shares = [name for name in names if name.startswith(CATEGORY_PREFIX)]
+    groups: dict[str, list[str]] = {}
     for name in names:
-        if name not in shares and len(names) > 1:
-            yield "feature", name, scaled.drop_columns([name]), seed
-    if shares and len(shares) < len(names):
-        yield "feature", GROUP, scaled.drop_columns(shares), seed
+        groups.setdefault(group_of(name), []).append(name)
+    for group, columns in groups.items():
+        if len(groups) > 1:
+            yield "feature", group, scaled.drop_columns(columns), seed
 
 
 def _pulled_in(values: Float64) -> Float64:

@@ -34,6 +34,8 @@ class Measure:
         Phrases for a segment above or below the rest.
     signed : bool
         Whether it takes both signs around a meaningful 0: then a ratio of means, the index, has no meaning.
+    binary : bool
+        Whether it is 1 for customers who have something and 0 for the others: its mean is the share of those.
     note : str
         What a reader must know to read it.
     """
@@ -45,6 +47,7 @@ class Measure:
     high: str = ""
     low: str = ""
     signed: bool = False
+    binary: bool = False
     note: str = ""
 
     @property

@@ -16,7 +16,7 @@ from gpuseg.customers.scaling import ExactScaler
 from gpuseg.customers.sensitive import allowed_categories
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError, TooFewRowsError
-from gpuseg.insight.alternatives import group_weights
+from gpuseg.insight.groups import group_weights
 from gpuseg.insight.matching import match_model
 from gpuseg.insight.measures import CATEGORY_PREFIX
 from gpuseg.insight.model import SegmentModel

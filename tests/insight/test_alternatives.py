@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gpuseg.insight.alternatives import GROUP, alternatives, group_weights
+from gpuseg.insight.alternatives import alternatives
+from gpuseg.insight.groups import SHARES, group_weights
 from gpuseg.quality.agreement import adjusted_rand_index
 from gpuseg.quality.choose_k import choose_k
 
@@ -43,7 +44,7 @@ def test_each_choice_is_made_otherwise(tried):
         ("outliers", ""),
         ("draw", ""),
         ("feature", "visits"),
-        ("feature", GROUP),
+        ("feature", SHARES),
     ]
     for entry in found[:2]:
         other = np.asarray(choice.models[int(entry.what)].labels_)
@@ -53,5 +54,5 @@ def test_each_choice_is_made_otherwise(tried):
 def test_agreement_tells_what_matters(tried):
     agreement = {(entry.choice, entry.what): entry.agreement for entry in tried[2]}
     assert agreement["draw", ""] == 1.0
-    assert agreement["feature", GROUP] < 0.7  # the third group differs from the first in a share alone
-    assert agreement["feature", "visits"] > agreement["feature", GROUP]
+    assert agreement["feature", SHARES] < 0.7  # the third group differs from the first in a share alone
+    assert agreement["feature", "visits"] > agreement["feature", SHARES]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gpuseg.insight.alternatives import GROUP
+from gpuseg.insight.groups import SHARES
 from gpuseg.insight.measures import CATEGORY_PREFIX
 from gpuseg.insight.report.answers import chosen_by, feature_label, features_until
 from gpuseg.insight.words import format_score, list_words
@@ -82,7 +82,9 @@ def _window(report: Report) -> dict[str, Any]:
 
 def _left_out(name: str, report: Report) -> str:
     return (
-        f"{GROUP.split()[0]} of {report.wording.categories}" if name == GROUP else feature_label(name, report)
+        f"{SHARES.split()[0]} of {report.wording.categories}"
+        if name == SHARES
+        else feature_label(name, report)
     )
 
 
