@@ -5,7 +5,7 @@ A :class:`Reader` is a small record that travels to workers; :meth:`Reader.norma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 

@@ -217,7 +217,7 @@ def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Trans
         checked = [item.with_whole_keys(whole) for item in checked]
     if reader.attributes:  # and so is whether an attribute is a number
         numeric = frozenset.intersection(*(item.numeric for item in checked if item.audit.n_rows))
-        checked = [item.with_numbers(numeric, source.dialect) for item in checked]
+        checked = [item.with_attributes(reader.attributes, numeric, source.dialect) for item in checked]
     if time_zone is None and audit.note("time", "taken as UTC"):
         warn_utc(source.where, audit.note("time", "taken as UTC"))
     _log_notes(source.where, audit, n_erased)
