@@ -7,8 +7,8 @@ customers + their visit days + their receipts + the categories that each bought.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -91,6 +91,20 @@ class CustomerState:
     def visit_days(self) -> tuple[Int64, Int64]:
         """Row of the customer and local day, for every distinct day with a purchase, in that order."""
         return self.days >> 32, (self.days & 0xFFFFFFFF) - _DAY_ZERO
+
+    def without_categories(self, names: Container[str]) -> CustomerState:
+        """The same facts, but nothing on purchases in these categories save the money, the visits and the days."""
+        keep = np.array([name not in names for name in self.categories.to_pylist()], np.bool_)
+        if keep.all():
+            return self
+        row, old = np.cumsum(keep) - 1, self.spend_pairs & 0xFFFFFFFF
+        stays = keep[old]
+        return replace(
+            self,
+            categories=self.categories.filter(pa.array(keep)),
+            spend_pairs=pack(self.spend_pairs[stays] >> 32, row[old[stays]]),
+            spend=self.spend[stays],
+        )
 
     def merge(self, other: CustomerState) -> CustomerState:
         """Facts of the records of both."""

@@ -15,6 +15,7 @@ from typing import Any
 from gpuseg.customers import finishing, frames, measures
 from gpuseg.customers.customer_state import merge_states, partition_state
 from gpuseg.customers.records import Transactions
+from gpuseg.customers.sensitive import kept_out
 from gpuseg.errors import InputError
 
 logger = logging.getLogger("gpuseg.customers")
@@ -27,6 +28,7 @@ def features(
     as_of: str | dt.date | None = None,
     categories: int | Sequence[str] = 8,
     *,
+    opt_in: Sequence[str] = (),
     state: Any = None,
 ) -> Any:
     """Features of every customer with a purchase.
@@ -41,6 +43,9 @@ def features(
     categories : int or sequence of str, default 8
         How many categories get a share of their own, the largest by spend of all customers (ties by name; "unknown"
         never), or their names. A Dask source reads its records once now to find them; names keep it lazy.
+    opt_in : sequence of str
+        Sensitive categories that count all the same: kinds (``"health"``, ``"pharmacy"``, ``"religion_politics"``,
+        ``"gambling"``, ``"debt"``, ``"alcohol"``) or names.
     state : CustomerState, optional
         From :func:`customer_state` of the same ``tx`` and ``as_of``: saves reading the records again.
 
@@ -50,8 +55,8 @@ def features(
         One row a customer, ascending by key; float64 columns. pandas in: pandas, the customer a named index. polars in:
         polars, the customer first. Arrow or a path in: an Arrow table, the customer first and named in the metadata
         ``gpuseg.customer``. Dask in: a Dask dataframe, lazy, of the partitions that ``tx`` has. In its metadata
-        ``gpuseg.facts`` (pandas: ``attrs["gpuseg"]``) are ``as_of``, the categories and the counts of customers
-        without a purchase and of those with a neutral regularity.
+        ``gpuseg.facts`` (pandas: ``attrs["gpuseg"]``) are ``as_of``, the categories, the sensitive ones that were left
+        out, and the counts of customers without a purchase and of those with a neutral regularity.
 
         ==================  =======================================================================================
         log_visits          ln(1 + receipts); without ``basket``: distinct days with a purchase
@@ -60,8 +65,8 @@ def features(
         discount_share      discount / (purchases + discount)
         root_coupon_share   sqrt(coupon / (purchases + discount)): coupons are rare and the share is heavy-tailed
         own_label_share     purchases of own label / purchases
-        share_X             purchases in category X / purchases
-        category_diversity  Shannon entropy of the spend over categories / ln C, C = categories in the whole table
+        share_X             purchases in category X / purchases in all categories that count
+        category_diversity  Shannon entropy of that spend over categories / ln C, C = categories that count
         regularity          (mean - sd) / (mean + sd) of the days between visit days: 1 clockwork, 0 Poisson, -1 bursts;
                             0 with fewer than three visit days
         ==================  =======================================================================================
@@ -69,7 +74,8 @@ def features(
     Raises
     ------
     InputError
-        ``as_of`` is no day or lies before the first purchase; ``categories`` is no such number or an unknown name.
+        ``as_of`` is no day or lies before the first purchase; ``categories`` is no such number, an unknown name or a
+        sensitive one; ``opt_in`` is neither a kind nor a category.
     SchemaError
         A Dask source has problems; raised when the result is computed.
 
@@ -79,6 +85,11 @@ def features(
     are no visit and no part of ``purchases``; discounts and coupons count on lines that are not returns (amount >= 0).
     A quantity of 0 or less changes nothing: money counts, not pieces. Customers without a purchase have no row here
     (they do in :func:`customer_summary`); how many there are is logged and in the facts.
+
+    Sensitive categories (health, pharmacy, religion and politics, gambling, debt, alcohol; known by name or merchant
+    category code) count in visits, money, discounts and own label, which tell nothing of the kind. In shares and in
+    diversity they do not, unless opted in: those are the same as if the lines were not there, and 0 for who bought
+    nothing else.
 
     Regularity is minus the burstiness of Goh & Barabasi (2008).
 
@@ -94,7 +105,7 @@ def features(
     ----------
     K.-I. Goh, A.-L. Barabasi. Burstiness and memory in complex systems. EPL 81 (2008).
     """
-    return _finished(tx, as_of, categories, state, finishing.feature_table)
+    return _finished(tx, as_of, categories, opt_in, state, finishing.feature_table)
 
 
 def customer_summary(
@@ -102,6 +113,7 @@ def customer_summary(
     as_of: str | dt.date | None = None,
     categories: int | Sequence[str] = 8,
     *,
+    opt_in: Sequence[str] = (),
     state: Any = None,
 ) -> Any:
     """Facts of every customer in original units: what profiles describe.
@@ -113,6 +125,8 @@ def customer_summary(
     as_of : str ("YYYY-MM-DD") or date, optional
         The last local day that counts; default: the last day with a record.
     categories : int or sequence of str, default 8
+        As in :func:`features`.
+    opt_in : sequence of str
         As in :func:`features`.
     state : CustomerState, optional
         From :func:`customer_state` of the same ``tx`` and ``as_of``.
@@ -136,7 +150,7 @@ def customer_summary(
     --------
     features : The transformed values that build segments.
     """
-    return _finished(tx, as_of, categories, state, finishing.summary_table)
+    return _finished(tx, as_of, categories, opt_in, state, finishing.summary_table)
 
 
 def customer_state(tx: Transactions, as_of: str | dt.date | None = None) -> Any:
@@ -188,10 +202,14 @@ def day_number(day: str | dt.date | None, name: str = "as_of") -> int | None:
     return (found - _EPOCH).days
 
 
-def _finished(tx: Transactions, as_of: Any, categories: Any, state: Any, finish: Any) -> Any:
+def _finished(
+    tx: Transactions, as_of: Any, categories: Any, opt_in: Sequence[str], state: Any, finish: Any
+) -> Any:
     if state is None:
         state = customer_state(tx, as_of)
-    names = _category_names(tx, categories, state)
+    opted = (opt_in,) if isinstance(opt_in, str) else tuple(opt_in)
+    names = _category_names(tx, categories, opted, state)
+    finish = partial(finish, opt_in=opted)
     complete = partial(finish, frames.without_records(tx), day_number(as_of), names)
     if tx.kind != "dask":
         return frames.as_kind(tx, complete(state))
@@ -200,7 +218,9 @@ def _finished(tx: Transactions, as_of: Any, categories: Any, state: Any, finish:
     return frames.delayed_frame(tx, state, complete, columns)
 
 
-def _category_names(tx: Transactions, categories: Any, state: Any) -> int | tuple[str, ...]:
+def _category_names(
+    tx: Transactions, categories: Any, opt_in: tuple[str, ...], state: Any
+) -> int | tuple[str, ...]:
     """The names, or how many are wanted (Dask: found now, because they name the columns)."""
     if isinstance(categories, int) and not isinstance(categories, bool):
         if categories < 0:
@@ -211,7 +231,8 @@ def _category_names(tx: Transactions, categories: Any, state: Any) -> int | tupl
             return categories
         logger.info("%s: reading the records to find the %d largest categories", tx.where, categories)
         merged = finishing.usable(state.compute(), tx.where)
-        return measures.top_categories(measures.category_totals(merged), categories)
+        totals = measures.category_totals(finishing.counted(merged, opt_in))
+        return measures.top_categories(totals, categories)
     names = tuple(categories) if not isinstance(categories, (str, bool)) else (categories,)
     if tx.roles.category is None:
         raise InputError(
@@ -219,4 +240,8 @@ def _category_names(tx: Transactions, categories: Any, state: Any) -> int | tupl
         )
     if not all(isinstance(name, str) for name in names):
         raise InputError(f"categories={categories!r} is neither a number nor names")
+    for name, reason in kept_out(names, opt_in).items():
+        raise InputError(
+            f"{tx.where}: category {name!r} cannot have a share of its own ({reason}); opt_in names what may"
+        )
     return names

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from gpuseg.customers import frames, measures
 from gpuseg.customers.customer_state import MEASURES, CustomerState
 from gpuseg.customers.keyed import Int64
 from gpuseg.customers.records import Transactions
+from gpuseg.customers.sensitive import check_opt_in, kept_out
 from gpuseg.errors import InputError
 
 logger = logging.getLogger("gpuseg.customers")
@@ -56,6 +57,11 @@ def usable(state: CustomerState, where: str) -> CustomerState:
     return state
 
 
+def counted(state: CustomerState, opt_in: Sequence[str]) -> CustomerState:
+    """The state without the sensitive categories that nobody opted in: they tell how much and when, never what."""
+    return state.without_categories(kept_out(state.categories.to_pylist(), opt_in))
+
+
 def _as_of_day(tx: Transactions, state: CustomerState, as_of: int | None) -> int:
     if state.last_day is None or not len(state.days):
         limit = "" if as_of is None else f" on or before {_date(as_of)}"
@@ -85,12 +91,15 @@ def feature_table(
     names: int | tuple[str, ...],
     state: CustomerState,
     *,
+    opt_in: Sequence[str] = (),
     check: bool = True,
 ) -> pa.Table:
     """Finish a state as the table of :func:`features`."""
     if check:
         usable(state, tx.where)
+        check_opt_in(opt_in, state.categories.to_pylist())
     day = _as_of_day(tx, state, as_of)
+    every, state = state.categories.to_pylist(), counted(state, opt_in)
     shown = _shown_categories(tx, state, names)
     visits = measures.visits(state, by_basket=tx.roles.basket is not None)
     rhythm = measures.rhythm(state)
@@ -103,14 +112,15 @@ def feature_table(
         "log_recency": detmath.log1p((day + 1 - rhythm.last).astype(np.float64)),
     }
     columns |= _even_shares(tx, state)
+    spent = measures.counted_spend(state)
     columns |= {
-        SHARE_PREFIX + name: measures.share(measures.category_spend(state, name), purchases) for name in shown
+        SHARE_PREFIX + name: measures.share(measures.category_spend(state, name), spent) for name in shown
     }
     if tx.roles.category is not None:
         columns["category_diversity"] = measures.diversity(state)
     columns["regularity"] = rhythm.regularity
     arrays = {name: pa.array(values[buys]) for name, values in columns.items()}
-    facts = _facts(tx, state, day, shown, rhythm, buys)
+    facts = _facts(tx, state, day, shown, rhythm, buys) | _left_out(every, state, opt_in, buys)
     if check:
         _log_facts(tx, facts)
     return frames.customer_table(tx, state.keys.filter(pa.array(buys)), arrays, facts)
@@ -122,18 +132,22 @@ def summary_table(
     names: int | tuple[str, ...],
     state: CustomerState,
     *,
+    opt_in: Sequence[str] = (),
     check: bool = True,
 ) -> pa.Table:
     """Finish a state as the table of :func:`customer_summary`."""
     if check:
         usable(state, tx.where)
+        check_opt_in(opt_in, state.categories.to_pylist())
     day = _as_of_day(tx, state, as_of)
+    every, state = state.categories.to_pylist(), counted(state, opt_in)
     shown = _shown_categories(tx, state, names)
     visits = measures.visits(state, by_basket=tx.roles.basket is not None)
     rhythm = measures.rhythm(state)
     buys = visits > 0
     unit = float(10**tx.minor_units)
     purchases, returns = state.total("purchases"), state.total("returns")
+    spent = measures.counted_spend(state)
 
     def money(minor: Int64) -> pa.Array:
         return pa.array(minor.astype(np.float64) / unit)
@@ -160,11 +174,11 @@ def summary_table(
     columns |= {name: defined(values) for name, values in _shares(tx, state).items()}
     if tx.roles.category is not None:
         columns["categories_bought"] = pa.array(measures.categories_bought(state))
-        columns["category_diversity"] = defined(measures.diversity(state))
+        columns["category_diversity"] = defined(measures.diversity(state), spent > 0)
         columns["top_category"] = measures.top_category(state)
     spend = {name: measures.category_spend(state, name) for name in shown}
-    columns |= {SHARE_PREFIX + name: defined(measures.share(spend[name], purchases)) for name in shown}
-    facts = _facts(tx, state, day, shown, rhythm, buys)
+    columns |= {SHARE_PREFIX + name: defined(measures.share(spend[name], spent), spent > 0) for name in shown}
+    facts = _facts(tx, state, day, shown, rhythm, buys) | _left_out(every, state, opt_in, buys)
     return frames.customer_table(tx, state.keys, columns, facts)
 
 
@@ -211,6 +225,20 @@ def _facts(
     }
 
 
+def _left_out(
+    every: list[str], state: CustomerState, opt_in: Sequence[str], buys: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    """What was kept out because it is sensitive, and the customers of whom nothing else is known."""
+    counts = set(state.categories.to_pylist())
+    left_out = [name for name in every if name not in counts]
+    only = buys & (measures.counted_spend(state) == 0) if left_out else np.zeros(0, np.bool_)
+    return {
+        "opt_in": list(opt_in),
+        "sensitive_left_out": left_out,
+        "n_only_sensitive": int(np.count_nonzero(only)),
+    }
+
+
 def _log_facts(tx: Transactions, facts: dict[str, Any]) -> None:
     if facts["n_without_purchase"]:
         logger.warning(
@@ -219,6 +247,16 @@ def _log_facts(tx: Transactions, facts: dict[str, Any]) -> None:
             facts["n_without_purchase"],
             facts["n_customers"],
             facts["as_of"],
+        )
+    if facts["sensitive_left_out"]:
+        logger.info(
+            "%s: %d sensitive categories count in visits and money, not in shares and variety (%s%s); %d customers "
+            "bought in no other and have 0 there; opt_in lets a category count",
+            tx.where,
+            len(facts["sensitive_left_out"]),
+            ", ".join(facts["sensitive_left_out"][:5]),
+            ", ..." if len(facts["sensitive_left_out"]) > 5 else "",
+            facts["n_only_sensitive"],
         )
     if facts["n_neutral_regularity"]:
         logger.info(

@@ -90,18 +90,25 @@ def share(part: Int64, whole: Int64) -> Float64:
 def diversity(state: CustomerState) -> Float64:
     """Shannon entropy of the spend over categories, divided by ln C: 0 for one category, 1 for all alike.
 
-    C is the number of categories with a purchase in the whole table, "unknown" included. 0 where C is 1.
+    C is the number of categories of the state, "unknown" included. 0 where C is 1, and for who bought in none of them.
     """
     n_categories = len(state.categories)
     entropy = np.zeros(state.n_customers, np.int64)
     if n_categories < 2:
         return entropy.astype(np.float64)
     customer = state.spend_pairs >> 32
-    p = state.spend.astype(np.float64) / state.total("purchases")[customer].astype(np.float64)
+    p = state.spend.astype(np.float64) / counted_spend(state)[customer].astype(np.float64)
     terms = np.rint(-(p * detmath.log(p)) * 2.0**_ENTROPY_BITS).astype(np.int64)
     np.add.at(entropy, customer, terms)
     scaled = entropy.astype(np.float64) * 2.0**-_ENTROPY_BITS / float(detmath.log(float(n_categories)))
     return np.minimum(scaled, 1.0)
+
+
+def counted_spend(state: CustomerState) -> Int64:
+    """Minor units that each customer spent in the categories of the state: the whole of which a share is a part."""
+    spend = np.zeros(state.n_customers, np.int64)
+    np.add.at(spend, state.spend_pairs >> 32, state.spend)
+    return spend
 
 
 def category_spend(state: CustomerState, name: str) -> Int64:
@@ -133,7 +140,7 @@ def top_categories(totals: dict[str, int], count: int) -> tuple[str, ...]:
 
 
 def top_category(state: CustomerState) -> pa.Array:
-    """Name of the category with the most money of each customer, ties by name; null without a purchase."""
+    """Name of the category with the most money of each customer, ties by name; null without a purchase in any."""
     customer = state.spend_pairs >> 32
     # By customer, then money descending; the sort is stable and pairs ascend, so ties stay in the order of names.
     order = np.lexsort((-state.spend, customer))

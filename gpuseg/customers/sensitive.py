@@ -1,8 +1,13 @@
-"""Spend that tells too much (room ``customers``, called by jobs): which categories build no segment by themselves.
+"""Spend that tells too much (room ``customers``, called by insight and jobs): which categories build no segment.
 
 Health, pharmacy, religion and politics, gambling, debt and alcohol. A category is known by its merchant category code
 (the table in ``gpuseg/data``), or by the words of its name. Rather one category too many than one too few: what is kept
 out is listed with its reason, and a job may opt in with a named purpose.
+
+The rule: whatever tells *what* a customer buys (shares, variety, number of categories, top category, the styles of
+variety and breadth) is reckoned as if the sensitive lines were not there. A share is therefore of the spend that
+counts: of all purchases, the shares would add up to 1 less the sensitive share, which would build segments after all.
+Whatever tells *how much and when* (visits, money, recency, rhythm, discounts, own label) counts every line.
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ import csv
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 from gpuseg.errors import InputError
@@ -56,6 +61,7 @@ _WORDS = {
 }
 
 
+@lru_cache(maxsize=1 << 16)
 def sensitive_kind(name: str) -> str | None:
     """The kind of sensitive spend that a category's name or code stands for, if any.
 
@@ -108,14 +114,27 @@ def allowed_categories(
     """
     given = list(dict.fromkeys(names))
     check_opt_in(opt_in, given)
-    allowed, excluded = [], {}
-    for name in given:
-        kind = sensitive_kind(name)
-        if kind is None or kind in opt_in or name in opt_in:
-            allowed.append(name)
-        else:
-            excluded[name] = f"{KINDS[kind]}: sensitive, kept out unless opted in"
-    return tuple(allowed), excluded
+    excluded = kept_out(given, opt_in)
+    return tuple(name for name in given if name not in excluded), excluded
+
+
+def kept_out(names: Iterable[str], opt_in: Sequence[str] = ()) -> dict[str, str]:
+    """Those of the categories that are sensitive and not opted in, each with its reason.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Category names or merchant category codes.
+    opt_in : sequence of str
+        Kinds or names that count all the same; not checked, since some of the records cannot tell (see
+        :func:`check_opt_in`).
+    """
+    kinds = {name: sensitive_kind(name) for name in names if name not in opt_in}
+    return {
+        name: f"{KINDS[kind]}: sensitive, kept out unless opted in"
+        for name, kind in kinds.items()
+        if kind is not None and kind not in opt_in
+    }
 
 
 def check_opt_in(opt_in: Sequence[str], names: Sequence[str]) -> None:

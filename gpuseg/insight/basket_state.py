@@ -28,9 +28,11 @@ from gpuseg.customers.keyed import (
     union,
 )
 from gpuseg.customers.reader import Checked
+from gpuseg.customers.sensitive import kept_out
 
-MEASURES = ("lines", "purchases", "discount", "coupon", "own_label")
-"""Rows of :attr:`BasketState.totals`: lines with a purchase, and money in minor units."""
+MEASURES = ("lines", "telling_lines", "purchases", "discount", "coupon", "own_label")
+"""Rows of :attr:`BasketState.totals`: lines with a purchase, those of them that are in no sensitive category, and money
+in minor units."""
 
 _NEVER = np.int64(2**63 - 1)
 
@@ -57,11 +59,11 @@ class BasketState:
     totals : ndarray of int64, shape (len(MEASURES), baskets)
         Sums a basket.
     categories : pyarrow.Array
-        Names of the categories with a purchase, ascending.
+        Names of the categories with a purchase, ascending; without sensitive ones.
     spend_pairs, spend : ndarray of int64
         Distinct pairs (basket, category) and the money spent there.
     products : pyarrow.Array
-        Products with a purchase, ascending; empty without a product column.
+        Products with a purchase in no sensitive category, ascending; empty without a product column.
     product_pairs : ndarray of int64
         Distinct pairs (basket, product).
     audit : Audit
@@ -162,7 +164,7 @@ class BasketState:
     __hash__ = None  # type: ignore[assignment]
 
 
-def partition_baskets(checked: Checked, as_of: int | None) -> BasketState:
+def partition_baskets(checked: Checked, as_of: int | None, opt_in: Sequence[str] = ()) -> BasketState:
     """Facts of one partition.
 
     Parameters
@@ -171,6 +173,8 @@ def partition_baskets(checked: Checked, as_of: int | None) -> BasketState:
         Normalised records and their audit.
     as_of : int or None
         Last local day that counts, in days since 1970-01-01; None for all.
+    opt_in : sequence of str
+        Kinds or names of sensitive categories that count all the same.
     """
     table = checked.table
     if table is None or not len(table) or checked.audit.problems():
@@ -179,7 +183,7 @@ def partition_baskets(checked: Checked, as_of: int | None) -> BasketState:
     if as_of is not None:
         wanted = pc.and_(wanted, pc.less_equal(table["day"].cast(pa.int32()), as_of))
     table = table.filter(wanted)
-    return _facts(table, checked.audit) if len(table) else BasketState(audit=checked.audit)
+    return _facts(table, checked.audit, opt_in) if len(table) else BasketState(audit=checked.audit)
 
 
 def merge_baskets(states: Sequence[BasketState]) -> BasketState:
@@ -195,18 +199,20 @@ def _of_two_types(a: pa.Array, b: pa.Array) -> bool:
     return bool(len(a) and len(b) and a.type != b.type)
 
 
-def _facts(table: pa.Table, audit: Audit) -> BasketState:
+def _facts(table: pa.Table, audit: Audit, opt_in: Sequence[str]) -> BasketState:
     keys, customer = encode(table["customer"])
     days = table["day"].cast(pa.int32()).cast(pa.int64())
     receipts, receipt = encode(table["basket"] if "basket" in table.column_names else days)
     baskets, row = np.unique(pack(customer, receipt), return_inverse=True)
     amount, nothing = table["amount"].to_numpy(), np.zeros(len(table), np.int64)
     bought = amount > 0
+    telling = bought & _not_sensitive(table, opt_in)
     own = (
         table["own_label"].to_numpy() if "own_label" in table.column_names else np.zeros(len(table), np.bool_)
     )
     measured = {
         "lines": bought.astype(np.int64),
+        "telling_lines": telling.astype(np.int64),
         "purchases": amount,
         "discount": table["discount"].to_numpy() if "discount" in table.column_names else nothing,
         "coupon": table["coupon"].to_numpy() if "coupon" in table.column_names else nothing,
@@ -218,8 +224,8 @@ def _facts(table: pa.Table, audit: Audit) -> BasketState:
     first, day = np.full(len(baskets), _NEVER), np.full(len(baskets), _NEVER)
     np.minimum.at(first, row, table["time"].cast(pa.int64()).to_numpy())
     np.minimum.at(day, row, days.to_numpy())
-    categories, spend_pairs, spend = _spend(table, row, amount, bought)
-    products, product_pairs = _products(table, row, bought)
+    categories, spend_pairs, spend = _spend(table, row, amount, telling)
+    products, product_pairs = _products(table, row, telling)
     return BasketState(
         keys,
         receipts,
@@ -236,20 +242,30 @@ def _facts(table: pa.Table, audit: Audit) -> BasketState:
     )
 
 
+def _not_sensitive(table: pa.Table, opt_in: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Lines that may say what was bought; the others are baskets and money only."""
+    if "category" not in table.column_names:
+        return np.ones(len(table), np.bool_)
+    categories, category = encode(table["category"])
+    names = categories.to_pylist()
+    left_out = kept_out(names, opt_in)
+    return np.array([name not in left_out for name in names], np.bool_)[category]
+
+
 def _spend(
-    table: pa.Table, row: Int64, amount: Int64, bought: npt.NDArray[np.bool_]
+    table: pa.Table, row: Int64, amount: Int64, telling: npt.NDArray[np.bool_]
 ) -> tuple[pa.Array, Int64, Int64]:
-    if "category" not in table.column_names or not bought.any():
+    if "category" not in table.column_names or not telling.any():
         return no_names(), no_pairs(), no_pairs()
-    categories, category = encode(table["category"].filter(pa.array(bought)))
-    pairs, spend = sum_by(pack(row[bought], category), amount[bought])
+    categories, category = encode(table["category"].filter(pa.array(telling)))
+    pairs, spend = sum_by(pack(row[telling], category), amount[telling])
     return categories.cast(pa.large_string()), pairs, spend
 
 
-def _products(table: pa.Table, row: Int64, bought: npt.NDArray[np.bool_]) -> tuple[pa.Array, Int64]:
+def _products(table: pa.Table, row: Int64, telling: npt.NDArray[np.bool_]) -> tuple[pa.Array, Int64]:
     if "product" not in table.column_names:
         return no_keys(), no_pairs()
-    known = bought & np.asarray(pc.is_valid(table["product"]).to_numpy())
+    known = telling & np.asarray(pc.is_valid(table["product"]).to_numpy())
     if not known.any():
         return no_keys(), no_pairs()
     products, product = encode(table["product"].filter(pa.array(known)))

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from gpuseg.customers.features import customer_state, customer_summary, features
 from gpuseg.customers.frames import CUSTOMER, FACTS
+from gpuseg.customers.sensitive import kept_out
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError
 
@@ -51,7 +52,11 @@ class Recipe:
     categories : tuple of str
         Categories with a share of their own.
     all_categories : tuple of str
-        Every category of the training records: the base of ``category_diversity``.
+        Every category of the training records that counts: the base of ``category_diversity``.
+    left_out : tuple of str
+        Their sensitive categories, which count in none of the features that tell what is bought.
+    opt_in : tuple of str
+        Kinds or names of sensitive categories that count all the same: for those that training did not meet.
     """
 
     roles: Mapping[str, str]
@@ -62,6 +67,8 @@ class Recipe:
     trained_as_of: str
     categories: tuple[str, ...]
     all_categories: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    opt_in: tuple[str, ...] = ()
 
     @property
     def customer(self) -> str:
@@ -119,6 +126,7 @@ def recipe_of(
     reading : mapping of str to object, optional
         Options with which the records were read; JSON values only.
     """
+    left_out = tuple(facts["sensitive_left_out"])
     return Recipe(
         roles=tx.roles.declared(),
         time_zone=tx.time_zone,
@@ -127,7 +135,9 @@ def recipe_of(
         as_of=as_of,
         trained_as_of=facts["as_of"],
         categories=tuple(facts["categories"]),
-        all_categories=tuple(state.categories.to_pylist()),
+        all_categories=tuple(name for name in state.categories.to_pylist() if name not in left_out),
+        left_out=left_out,
+        opt_in=tuple(facts["opt_in"]),
     )
 
 
@@ -167,10 +177,11 @@ def _from_transactions(
     day = recipe.as_of if as_of is None else as_of
     chosen = recipe.categories or 0
     state = _with_categories(customer_state(plain, day), recipe, tx.where)
-    built = features(plain, day, chosen, state=state)
+    counts = state.categories.to_pylist()  # the recipe has decided on every category that is still there
+    built = features(plain, day, chosen, opt_in=counts, state=state)
     _say_left_out(built, recipe, as_of, tx.where)
     found = _from_table(tx.roles.customer, built, names)
-    everybody = customer_summary(plain, day, chosen, state=state)[tx.roles.customer]
+    everybody = customer_summary(plain, day, chosen, opt_in=counts, state=state)[tx.roles.customer]
     rest = everybody.filter(pc.invert(pc.is_in(everybody, value_set=found.keys))).combine_chunks()
     keys = pa.concat_arrays([found.keys, _plain(rest).cast(found.keys.type)])
     values = np.concatenate([found.values, np.full((len(rest), len(names)), np.nan)])
@@ -180,9 +191,14 @@ def _from_transactions(
 
 
 def _with_categories(state: Any, recipe: Recipe, where: str) -> Any:
-    """The state with the categories of the training: a small file may lack some, and diversity has one base."""
+    """The state with the categories that count by the training: a small file may lack some, and diversity has one base.
+
+    A category that training left out is left out by its name, whatever later versions take for sensitive.
+    """
     if "category" not in recipe.roles:
         return state
+    new = [name for name in state.categories.to_pylist() if name not in recipe.all_categories]
+    state = state.without_categories({*recipe.left_out, *kept_out(new, recipe.opt_in)})
     present = state.categories.to_pylist()
     unknown = [name for name in present if name not in recipe.all_categories]
     if unknown:

@@ -199,7 +199,7 @@ def _model(record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) ->
     names = tuple(str(name) for name in record["features"])
     scaled = {name.removeprefix(_SCALER): array for name, array in arrays.items() if name.startswith(_SCALER)}
     recipe = record["recipe"]
-    lists = {name: tuple(recipe[name]) for name in ("categories", "all_categories")}
+    lists = {name: tuple(recipe[name]) for name in ("categories", "all_categories", "left_out", "opt_in")}
     fallback = record["fallback"]
     segments = tuple(
         ModelSegment(**{name: value for name, value in segment.items() if name != "share"})

@@ -76,9 +76,9 @@ class Baskets:
     middle : int
         Median of the lines over all baskets (the lower one).
     spend, things : Grouped
-        Money by category; products (categories without a product column), one an entry.
+        Money by category; products (categories without a product column), one an entry. Nothing sensitive.
     n_categories : int
-        In the whole table.
+        In the whole table, without sensitive ones.
     gap, gap_customer, gap_number : ndarray of int64
         Days between consecutive days with a purchase, whose they are, and their number.
     """
@@ -110,32 +110,42 @@ class Baskets:
         return _add(self.customer, amounts, self.n_customers)
 
 
-def ready(state: BasketState) -> tuple[Flags, Baskets]:
-    """The customers that have a purchase, and their baskets with one."""
-    bought = state.total("lines") > 0
-    row = np.cumsum(bought) - 1
+def ready(state: BasketState) -> tuple[Flags, Baskets, Baskets]:
+    """The customers that have a purchase, their baskets with one, and those of them that may say what was bought.
+
+    A basket of nothing but sensitive things is a basket like any other in rhythm, length and money. Where it is asked
+    what was bought, it is as if it had not been.
+    """
+    bought, telling = state.total("lines") > 0, state.total("telling_lines") > 0
     buys = np.zeros(state.n_customers, np.bool_)
     buys[state.customer[bought]] = True
-    customer = (np.cumsum(buys) - 1)[state.customer[bought]]
-    lines = state.total("lines")[bought]
+    every = _chosen(state, bought, buys)
+    return buys, every, every if np.array_equal(bought, telling) else _chosen(state, telling, buys)
+
+
+def _chosen(state: BasketState, chosen: Flags, buys: Flags) -> Baskets:
+    """Some of the baskets, of the customers that have a purchase."""
+    row = np.cumsum(chosen) - 1
+    customer = (np.cumsum(buys) - 1)[state.customer[chosen]]
+    lines = state.total("lines")[chosen]
+    # Only baskets that tell have spend and products here, and those are among the chosen.
     spend_pairs = pack(row[state.spend_pairs >> 32], state.spend_pairs & _LOW)
     spend = Grouped.of(spend_pairs, state.spend, customer)
     products = state.product_pairs if len(state.products) else state.spend_pairs
     thing_pairs = pack(row[products >> 32], products & _LOW)
-    days = np.unique(pack(customer, state.day[bought] + (1 << 20)))
+    days = np.unique(pack(customer, state.day[chosen] + (1 << 20)))
     owner, day = days >> 32, days & _LOW
     follows = np.flatnonzero(owner[1:] == owner[:-1]) if len(days) else np.zeros(0, np.intp)
     gap_customer = owner[1:][follows] if len(days) else owner
-    n = int(np.count_nonzero(buys))
-    return buys, Baskets(
-        n_customers=n,
+    return Baskets(
+        n_customers=int(np.count_nonzero(buys)),
         customer=customer,
-        number=_numbers(customer, state.first[bought], state.baskets[bought]),
+        number=_numbers(customer, state.first[chosen], state.baskets[chosen]),
         lines=lines,
-        purchases=state.total("purchases")[bought],
-        discount=state.total("discount")[bought],
-        coupon=state.total("coupon")[bought],
-        own_label=state.total("own_label")[bought],
+        purchases=state.total("purchases")[chosen],
+        discount=state.total("discount")[chosen],
+        coupon=state.total("coupon")[chosen],
+        own_label=state.total("own_label")[chosen],
         middle=int(np.partition(lines, (len(lines) - 1) // 2)[(len(lines) - 1) // 2]) if len(lines) else 0,
         spend=spend,
         things=Grouped.of(thing_pairs, np.ones(len(thing_pairs), np.int64), customer),
@@ -178,7 +188,7 @@ def variety_seeking(baskets: Baskets, use: Flags) -> Float64:
 
 
 def breadth(baskets: Baskets, use: Flags) -> Float64:
-    """Shannon entropy of the spend over categories / ln C, C = categories in the whole table."""
+    """Shannon entropy of the spend over categories / ln C, C = categories that count in the whole table."""
     spend = baskets.spend.sums(use)
     customer = baskets.spend.customer
     whole = _add(customer, spend, baskets.n_customers)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from gpuseg.core.promise import Promise
 from gpuseg.customers import frames
 from gpuseg.customers.features import day_number
 from gpuseg.customers.keyed import Int64
+from gpuseg.customers.sensitive import check_opt_in
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError
 from gpuseg.insight import style_values as values
@@ -121,7 +122,8 @@ STYLES = (
     Style(
         "breadth",
         "Breadth",
-        "Shannon entropy of the spend over categories / ln C, C = categories in the whole table",
+        "Shannon entropy of the spend over categories / ln C, C = categories in the whole table (sensitive ones are in "
+        "neither)",
         "buy in one category",
         "buy evenly across categories",
     ),
@@ -137,6 +139,8 @@ _VALUES: dict[str, Callable[[Baskets, Flags], Float64]] = {
     "own_label": values.own_label,
     "breadth": values.breadth,
 }
+_OF_THINGS = {"variety_seeking", "breadth"}
+"""Styles that look at what was bought; all others count every basket."""
 _NEEDS = {
     "deal_responsive": "discount",
     "coupon_use": "coupon",
@@ -214,7 +218,9 @@ class SpendingStyles:
         return next(found for found in self.reliability if found.style == style)
 
 
-def spending_styles(tx: Transactions, as_of: str | dt.date | None = None) -> SpendingStyles:
+def spending_styles(
+    tx: Transactions, as_of: str | dt.date | None = None, *, opt_in: Sequence[str] = ()
+) -> SpendingStyles:
     """Score every customer's spending styles.
 
     Parameters
@@ -224,6 +230,8 @@ def spending_styles(tx: Transactions, as_of: str | dt.date | None = None) -> Spe
         ``own_label``, ``category``, ``product``; without ``basket`` a basket is a day.
     as_of : str ("YYYY-MM-DD") or date, optional
         The last local day that counts; default: the last with a basket.
+    opt_in : sequence of str
+        Kinds or names of sensitive categories that count all the same, as in :func:`gpuseg.features`.
 
     Returns
     -------
@@ -233,7 +241,8 @@ def spending_styles(tx: Transactions, as_of: str | dt.date | None = None) -> Spe
     Raises
     ------
     InputError
-        ``tx`` is something else, ``as_of`` is no day, or nobody bought anything by then.
+        ``tx`` is something else, ``as_of`` is no day, nobody bought anything by then, or ``opt_in`` is neither a kind
+        nor a category.
     SchemaError
         A Dask source has problems.
 
@@ -241,7 +250,8 @@ def spending_styles(tx: Transactions, as_of: str | dt.date | None = None) -> Spe
     -----
     Counted are lines that are not returns (amount >= 0) in baskets with a purchase; so ``deal_responsive`` may differ
     from ``discount_share`` of :func:`gpuseg.features` where discounts stand on baskets without one. Formulas are in
-    :data:`STYLES`.
+    :data:`STYLES`. Lines of sensitive categories count, but for variety-seeking and breadth, which look at what was
+    bought: those are the same as if the lines were not there.
 
     The interval (95 %) is a jackknife: baskets, numbered in order of time, fall into ten groups in turn; each group is
     left out once, with Student's t of groups - 1. Where leaving out changes nothing, Wilson's interval of as many
@@ -266,22 +276,25 @@ def spending_styles(tx: Transactions, as_of: str | dt.date | None = None) -> Spe
     if not isinstance(tx, Transactions):
         raise InputError(f"{type(tx).__name__} is no Transactions; make one with gpuseg.read_transactions")
     day = day_number(as_of)
-    state = _state(tx, day)
+    opted = (opt_in,) if isinstance(opt_in, str) else tuple(opt_in)
+    state = _state(tx, day, opted)
     state.audit.require_usable(tx.where)
-    buys, baskets = values.ready(state)
+    check_opt_in(opted, state.categories.to_pylist())
+    buys, baskets, telling = values.ready(state)
     if not baskets.n_customers:
         limit = "" if day is None else f" on or before {_date(day)}"
         raise InputError(
             f"{tx.where}: no purchase (a line with an amount above 0){limit}; give a later as_of"
         )
     until = _date(int(state.day.max()) if day is None else day)
-    left_out = _left_out(tx, baskets)
+    left_out = _left_out(tx, baskets, telling)
     styles = tuple(style for style in STYLES if style.name not in left_out)
     columns: dict[str, pa.Array] = {}
     reliability = []
     for style in styles:
-        columns |= _columns(style, baskets)
-        reliability.append(_reliability(style, baskets))
+        seen = telling if style.name in _OF_THINGS else baskets
+        columns |= _columns(style, seen)
+        reliability.append(_reliability(style, seen))
     for name, why in left_out.items():
         logger.info("%s: no style %s: %s", tx.where, name, why)
     facts = {"as_of": until.isoformat(), "styles": [style.name for style in styles], "left_out": left_out}
@@ -289,22 +302,24 @@ def spending_styles(tx: Transactions, as_of: str | dt.date | None = None) -> Spe
     return SpendingStyles(table, styles, tuple(reliability), left_out, until)
 
 
-def _state(tx: Transactions, day: int | None) -> BasketState:
+def _state(tx: Transactions, day: int | None, opt_in: tuple[str, ...]) -> BasketState:
     if tx.kind == "dask":
-        found: BasketState = frames.delayed_state(tx, partition_baskets, merge_baskets, day).compute()
+        found: BasketState = frames.delayed_state(tx, partition_baskets, merge_baskets, day, opt_in).compute()
         return found
-    return merge_baskets([partition_baskets(partition.load(), day) for partition in tx.partitions])
+    return merge_baskets([partition_baskets(partition.load(), day, opt_in) for partition in tx.partitions])
 
 
-def _left_out(tx: Transactions, baskets: Baskets) -> dict[str, str]:
+def _left_out(tx: Transactions, baskets: Baskets, telling: Baskets) -> dict[str, str]:
     """Styles that cannot be told from these transactions, and why."""
     found = {
         name: f"the transactions have no {role} column" for name, role in _NEEDS.items() if not _has(tx, role)
     }
     if not _has(tx, "product") and not _has(tx, "category"):
         found["variety_seeking"] = "the transactions have neither a product nor a category column"
+    elif not len(telling.customer):
+        found["variety_seeking"] = "every purchase is in a sensitive category"
     if "breadth" not in found and baskets.n_categories < 2:
-        found["breadth"] = "there is only one category"
+        found["breadth"] = "there are fewer than two categories, sensitive ones aside"
     if (baskets.lines == baskets.lines[0]).all():
         found["planned"] = f"every basket has {baskets.lines[0]} line(s)"
     return {style.name: found[style.name] for style in STYLES if style.name in found}

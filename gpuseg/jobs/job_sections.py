@@ -189,7 +189,7 @@ class Roles(Section):
 
 
 class Sensitive(Section):
-    """Sensitive spend that may build segments all the same."""
+    """Sensitive spend that may build, name and explain segments all the same."""
 
     opt_in: tuple[Text, ...] = Field((), description=f"Kinds ({', '.join(KINDS)}) or names of categories.")
     purpose: Text | None = Field(None, description="Why; needed for any opt-in.")

@@ -87,7 +87,7 @@ class Segmentation:
     answer : Answer or None
         What the segments say about the decision.
     kept_out : dict of str to str
-        Sensitive categories without a share of their own, and why.
+        Sensitive categories that count in nothing that tells what customers buy, and why.
     styles : SpendingStyles
         Of each of ``keys``.
     style_profiles : tuple of StyleProfile
@@ -176,9 +176,9 @@ def segment_customers(
     with stages.stage("build features") as stage:
         state = customer_state(tx, settings.as_of)
         shares, kept_out = categories(tx, state, settings)
-        built = features(tx, settings.as_of, shares, state=state)
+        built = features(tx, settings.as_of, shares, opt_in=settings.opt_in, state=state)
         built = built.drop_columns(not_building(built.column_names, settings.describe_only))
-        summary = customer_summary(tx, settings.as_of, shares, state=state)
+        summary = customer_summary(tx, settings.as_of, shares, opt_in=settings.opt_in, state=state)
         stage.add_rows(len(built))
     with stages.stage("scale features") as stage:
         scaler, weights, scaled = equal_groups(built)
@@ -209,7 +209,7 @@ def segment_customers(
         stage.add_rows(len(described))
     keys = _one(built[customer])
     with stages.stage("score spending styles") as stage:
-        styles = spending_styles(tx, settings.as_of)
+        styles = spending_styles(tx, settings.as_of, opt_in=settings.opt_in)
         stage.add_rows(len(styles.table))
     found = None
     if asked is not None:

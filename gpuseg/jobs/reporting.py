@@ -67,4 +67,6 @@ def report_of(found: Segmentation, words: Words, source: str, started: datetime,
         min_cell=found.settings.min_cell,
         styles=found.style_profiles,
         kept_out=tuple(found.kept_out),
+        opted_in=found.settings.opt_in,
+        opt_in_purpose=found.settings.opt_in_purpose,
     )

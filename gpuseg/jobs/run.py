@@ -130,6 +130,7 @@ def settings_of(job: JobFile) -> Settings:
         seed=job.segments.seed,
         n_categories=job.features.categories,
         opt_in=job.sensitive.opt_in,
+        opt_in_purpose=job.sensitive.purpose,
         describe_only=tuple(role for role, column in used.items() if job.use_of(column) == "describe"),
         as_of=None if job.as_of is None else job.as_of.isoformat(),
         period=job.cohorts.period,

@@ -20,7 +20,9 @@ class Settings:
     n_categories : int or tuple of str
         Categories that get a share of their own: how many of the largest, or their names.
     opt_in : tuple of str
-        Kinds or names of sensitive categories that may have a share of their own all the same.
+        Kinds or names of sensitive categories that count in what tells what customers buy all the same.
+    opt_in_purpose : str or None
+        Why.
     describe_only : tuple of str
         Roles that describe customers and build no segment.
     as_of : str ("YYYY-MM-DD") or None
@@ -47,6 +49,7 @@ class Settings:
     seed: int = 0
     n_categories: int | tuple[str, ...] = 8
     opt_in: tuple[str, ...] = ()
+    opt_in_purpose: str | None = None
     describe_only: tuple[str, ...] = ()
     as_of: str | None = None
     period: str = "month"

@@ -326,7 +326,10 @@ def test_the_real_households():
     assert all(np.isfinite(table[name].to_numpy()).all() for name in table.column_names)
     facts = json.loads(table.schema.metadata[b"gpuseg.facts"])
     assert facts["as_of"] == "2017-12-31"
-    assert facts["categories"][:4] == ["GROCERY", "DRUG GM", "FUEL", "PRODUCE"]
+    assert facts["categories"][:4] == ["GROCERY", "FUEL", "PRODUCE", "MEAT"]
+    assert facts["sensitive_left_out"] == ["DRUG GM", "NUTRITION", "SPIRITS"]
+    opted = features(tx, opt_in=["pharmacy"]).schema.metadata[b"gpuseg.facts"]
+    assert json.loads(opted)["categories"][:3] == ["GROCERY", "DRUG GM", "FUEL"]
     assert "unknown" not in facts["categories"]
     summary = customer_summary(tx)
     cents = sum(int(t["amount"].to_numpy().sum()) for t in tx.tables())

@@ -410,3 +410,53 @@ def test_pandas_transactions_are_taken_too():
     frame = pd.DataFrame(records().to_pandas())
     tx = read_transactions(frame, **ROLES)
     assert made.model.assign(tx)["margin"].equals(made.model.assign(made.tx)["margin"])
+
+
+def with_drugs(text_keys=True):
+    """The records, with a pharmacy for a department."""
+    table = records(text_keys=text_keys)
+    names = pc.replace_substring(table["department"].cast(pa.string()), "HOME", "Apotheke")
+    return table.set_column(table.column_names.index("department"), "department", names)
+
+
+def fitted(table, opt_in=()):
+    """A model of three shares, and the features that it was made of."""
+    tx = read_transactions(table, **ROLES)
+    state = customer_state(tx)
+    built = features(tx, None, 3, opt_in=opt_in, state=state)
+    scaler = ExactScaler()
+    estimator = KMeans(3, random_state=0).fit(scaler.fit_transform(built))
+    recipe = recipe_of(tx, state, facts_of(built), None)
+    segments = [(cluster + 1, f"Segment {cluster}", cluster) for cluster in range(3)]
+    return build_model(estimator, scaler, built, segments, recipe=recipe), built
+
+
+@pytest.mark.parametrize("opt_in", [(), ("pharmacy",), ("Apotheke",)])
+def test_a_model_remembers_which_sensitive_categories_count(tmp_path, opt_in):
+    table = with_drugs()
+    model, built = fitted(table, opt_in)
+    loaded = load_model(save_model(model, tmp_path / "model"))
+    assert loaded.recipe == model.recipe
+    assert loaded.recipe.left_out == (() if opt_in else ("Apotheke",))
+    assert ("Apotheke" in loaded.recipe.all_categories) == bool(opt_in)
+    assert "share_Apotheke" not in built.column_names or opt_in
+    placed = loaded.assign(read_transactions(table, **ROLES)).filter(pc.field("segment_id") != 0)
+    assert placed.equals(model.assign(built).sort_by("customer"))
+
+
+def test_new_sensitive_categories_change_nothing_and_other_new_ones_do():
+    table = with_drugs()
+    model, _ = fitted(table)
+    place = table.column_names.index("department")
+
+    def assigned(name, **change):
+        column = pc.replace_substring(table["department"].cast(pa.string()), "Apotheke", name)
+        changed = replace(model, recipe=replace(model.recipe, **change))
+        return changed.assign(read_transactions(table.set_column(place, "department", column), **ROLES))
+
+    known = assigned("Apotheke")
+    assert assigned("Lottery").equals(known)
+    assert not assigned("Books").equals(known)
+    assert not assigned("Lottery", opt_in=("gambling",)).equals(known)
+    # What training left out stays out, whatever a later version takes for sensitive.
+    assert assigned("Books", left_out=("Books",)).equals(known)

@@ -301,7 +301,7 @@ def test_baskets_of_one_line_and_one_category_tell_little():
     found = spending_styles(read(lines))
     assert found.left_out == {
         "planned": "every basket has 1 line(s)",
-        "breadth": "there is only one category",
+        "breadth": "there are fewer than two categories, sensitive ones aside",
     }
 
 
@@ -349,3 +349,41 @@ def test_words_describe_behaviour():
     words = " ".join(f"{s.label} {s.formula} {s.low} {s.high}" for s in STYLES).lower()
     assert not {"cheap", "poor", "rich", "lazy", "impulsive", "loyal"} & set(words.split())
     assert all(style.lowest in {-1.0, 0.0} for style in STYLES)
+
+
+def test_styles_of_things_are_as_if_sensitive_lines_were_not_there():
+    """What was bought tells variety and breadth; money, baskets and days count everything."""
+    table, roles = many(30)
+    column = table["department"].cast(pa.string())
+    drugs = pa.compute.replace_substring(column, "HOME", "Apotheke")
+    sold = table.set_column(table.column_names.index("department"), "department", drugs)
+    plain = sold.filter(pa.compute.not_equal(drugs, "Apotheke"))
+    assert (
+        pa.compute.count_distinct(plain["basket"]).as_py() < pa.compute.count_distinct(sold["basket"]).as_py()
+    )
+    found, without, all_of_it = (
+        spending_styles(gs.read_transactions(lines, **roles), "2023-12-31") for lines in (sold, plain, table)
+    )
+    for name in NAMES:
+        known = without if name in {"variety_seeking", "breadth"} else all_of_it
+        for end in ("", "_low", "_high", "_n"):
+            assert found.to_arrow()[name + end].equals(known.to_arrow()[name + end]), name + end
+        assert repr(found.reliability_of(name)) == repr(known.reliability_of(name))
+    assert found.to_arrow() != all_of_it.to_arrow()
+    opted = spending_styles(gs.read_transactions(sold, **roles), "2023-12-31", opt_in=["pharmacy"])
+    assert opted.to_arrow().equals(all_of_it.to_arrow())
+    with pytest.raises(InputError, match="opt_in names 'farmacy'"):
+        spending_styles(gs.read_transactions(sold, **roles), opt_in=["farmacy"])
+
+
+def test_who_buys_only_sensitive_things_has_no_style_of_things():
+    lines = [(1, day, 100, f"b{day}", "beer", "pq"[day % 2], 0, False) for day in range(4)]
+    lines += [(2, day, 100, f"c{day}", "ab"[day % 2], "x", 0, False) for day in range(4)]
+    [beer, other] = spending_styles(read(lines)).to_arrow().to_pylist()
+    for name in ("variety_seeking", "breadth"):
+        assert [beer[name + end] for end in ("", "_low", "_high", "_n")] == [None, None, None, 0]
+        assert other[name + "_n"] == 4
+    assert beer["deal_responsive_n"] == 4
+    left_out = spending_styles(read(lines[:4])).left_out
+    assert left_out["variety_seeking"] == "every purchase is in a sensitive category"
+    assert left_out["breadth"] == "there are fewer than two categories, sensitive ones aside"

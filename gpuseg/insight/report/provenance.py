@@ -72,7 +72,16 @@ def data(report: Report) -> list[dict[str, str]]:
             _row(
                 f"{_upper(wording.categories)} that are sensitive: {list_words(kept)}",
                 len(kept),
-                "no share of their own: they build, name and explain no segment; the money counts in totals",
+                f"they build, name and explain no segment: shares, variety and {wording.categories} bought are as if "
+                "these lines were not there; visits and money count them",
+            )
+        )
+    if report.opted_in:
+        rows.append(
+            _row(
+                f"Sensitive, but opted in: {list_words([*report.opted_in])}",
+                len(report.opted_in),
+                f"may build segments; the purpose: {report.opt_in_purpose}",
             )
         )
     customers = wording.customers
@@ -109,11 +118,16 @@ def method(report: Report) -> dict[str, Any]:
         "visits_are": report.facts["visits_are"],
         "as_of": report.facts["as_of"],
         "customer": wording.customer,
+        "but_sensitive": _but_sensitive(report),
         "shares": sum(name.startswith(CATEGORY_PREFIX) for name in report.feature_names),
         "stability": stability_of(report) is not None,
         "limits": report.choice.rule != "silhouette",
         "min_cell": report.min_cell,
     }
+
+
+def _but_sensitive(report: Report) -> str:
+    return " (sensitive kinds left aside)" if report.kept_out else ""
 
 
 def _features(report: Report) -> list[str]:
@@ -125,8 +139,9 @@ def _features(report: Report) -> list[str]:
         if entry.measure.is_category and entry.measure.column in report.feature_names
     ]
     if shares:
+        largest = f"the {len(shares)} largest {report.wording.categories}"
         listed.append(
-            f"share of the spend in each of the {len(shares)} largest {report.wording.categories}: {list_words(shares)}"
+            f"share of the spend{_but_sensitive(report)} in each of {largest}: {list_words(shares)}"
         )
     unknown = [
         name

@@ -62,7 +62,11 @@ class Report:
     min_cell : int
         Smaller groups of customers are not shown.
     kept_out : tuple of str
-        Sensitive categories without a share of their own.
+        Sensitive categories that count in nothing that tells what customers buy.
+    opted_in : tuple of str
+        Kinds or names of sensitive categories that count there all the same.
+    opt_in_purpose : str or None
+        Why they do.
     styles : tuple of StyleProfile
         Spending styles of each segment.
     """
@@ -87,4 +91,6 @@ class Report:
     alternatives: tuple[Alternative, ...] = ()
     min_cell: int = 10
     kept_out: tuple[str, ...] = ()
+    opted_in: tuple[str, ...] = ()
+    opt_in_purpose: str | None = None
     styles: tuple[StyleProfile, ...] = ()
