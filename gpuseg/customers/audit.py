@@ -34,6 +34,18 @@ class Finding(NamedTuple):
     column: str
     what: str
 
+    @property
+    def words(self) -> str:
+        """The finding as a reason: "amount null"."""
+        return f"{self.role} {self.what}"
+
+
+def in_order(finding: Finding) -> tuple[int, str, str]:
+    """Where a finding is listed: by role, those that play none last, and then by name."""
+    order = list(ROLE_KINDS)
+    place = order.index(finding.role) if finding.role in order else len(order)
+    return place, finding.column, finding.what
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -69,14 +81,13 @@ class Audit:
 
     def counts(self, kind: str) -> dict[Finding, int]:
         """Findings of one kind, by role and then by name."""
-        order = list(ROLE_KINDS)
         chosen = [f for f in self.found if f.kind == kind and self.found[f]]
-        chosen.sort(key=lambda f: (order.index(f.role) if f.role in order else len(order), f.column, f.what))
+        chosen.sort(key=in_order)
         return {finding: self.found[finding] for finding in chosen}
 
     def rejects(self) -> dict[str, int]:
-        """Rows left out, by reason; a row may have several."""
-        return {f"{f.role} {f.what}": count for f, count in self.counts(REJECT).items()}
+        """Rows left out, by reason; a row may have several, but one without consent is counted as that alone."""
+        return {f.words: count for f, count in self.counts(REJECT).items()}
 
     def note(self, role: str, what: str) -> int:
         """Rows kept of which something is worth knowing."""

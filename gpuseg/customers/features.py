@@ -234,7 +234,7 @@ def _category_names(
         totals = measures.category_totals(finishing.counted(merged, opt_in))
         return measures.top_categories(totals, categories)
     names = tuple(categories) if not isinstance(categories, (str, bool)) else (categories,)
-    if tx.roles.category is None:
+    if names and tx.roles.category is None:
         raise InputError(
             f"categories={categories!r} but the transactions have no category column; give category="
         )

@@ -5,8 +5,10 @@ Every footer or header is read before any data, so that all that is wrong with t
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,7 +63,24 @@ def open_files(paths: Sequence[str], csv: CsvDialect | None = None) -> Source:
             broken.append(str(error))
     if broken:
         raise SourceError("; ".join(broken))
+    short = _names_within(paths, files)
+    parts = [replace(part, file=short[part.label]) for part in parts]
     return Source("arrow", where, tuple(parts), as_text=formats == {"csv"}, dialect=dialect)
+
+
+def _names_within(paths: Sequence[str], files: Sequence[tuple[Any, str]]) -> dict[str, str]:
+    """Names of files within what was given: below a folder, else below the innermost folder that holds them all."""
+    import fsspec
+
+    names = [name for _, name in files]
+    given = [fsspec.core.url_to_fs(path)[1] for path in paths]
+    folder = given[0].rstrip("/") if len(given) == 1 and names != given else ""
+    if not folder or not all(name.startswith(f"{folder}/") for name in names):
+        try:
+            folder = posixpath.commonpath([posixpath.dirname(name) for name in names])
+        except ValueError:  # on several file systems
+            return {name: name for name in names}
+    return {name: posixpath.relpath(name, folder) if folder else name for name in names}
 
 
 def find_files(path: str) -> list[tuple[Any, str]]:

@@ -44,11 +44,14 @@ class Part:
         All columns of the piece.
     read : callable
         Takes column names, yields :class:`Raw` pieces, at least one.
+    file : str
+        What the file is called within the source; empty: as the label.
     """
 
     label: str
     schema: pa.Schema
     read: Callable[[Sequence[str]], Iterator[Raw]]
+    file: str = ""
 
 
 @dataclass(frozen=True)

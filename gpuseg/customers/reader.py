@@ -22,9 +22,23 @@ from gpuseg.customers.attribute_columns import (
     attribute_values,
     reads_as_numbers,
 )
-from gpuseg.customers.audit import CODE, ERASED, KIND, NOTE, PROBLEM, REJECT, TOTAL, TYPE, Audit, Finding
+from gpuseg.customers.audit import (
+    CODE,
+    ERASED,
+    KIND,
+    NOTE,
+    PROBLEM,
+    REJECT,
+    TOTAL,
+    TYPE,
+    Audit,
+    Finding,
+    in_order,
+)
+from gpuseg.customers.consented import ConsentKeys, consent_keys
 from gpuseg.customers.dialect import CsvDialect
 from gpuseg.customers.parts import Raw
+from gpuseg.customers.rejected import rejected_rows
 from gpuseg.customers.roles import (
     CATEGORY,
     FLAG,
@@ -72,6 +86,10 @@ class Checked:
         Erased customers whose rows were left out, as text: only until they are counted.
     numeric : frozenset of str
         Attributes whose values, as far as there are any in this part, are all numbers.
+    rejected : pyarrow.Table or None
+        The rows that were left out, as text, if the reader collects them.
+    consent : ConsentKeys or None
+        Who gave consent, if the reader collects it and a column says so.
     """
 
     table: pa.Table | None
@@ -80,6 +98,8 @@ class Checked:
     whole_keys: frozenset[str] = field(default_factory=frozenset)
     erased: frozenset[str] = field(default_factory=frozenset)
     numeric: frozenset[str] = field(default_factory=frozenset)
+    rejected: pa.Table | None = None
+    consent: ConsentKeys | None = None
 
     def with_whole_keys(self, roles: frozenset[str]) -> Checked:
         """The keys of these roles, all of which are the text of whole numbers, as int64."""
@@ -145,6 +165,8 @@ class Reader:
         Which customers were erased; nothing is counted of their rows but how many they are.
     attributes : tuple of str
         Columns that say what customers are, and play no role.
+    collect : int or None
+        How many rejected rows to keep as text, and whether to tell who gave consent; None: neither (Dask).
     """
 
     roles: Roles
@@ -158,6 +180,7 @@ class Reader:
     amount_of: str = "line"
     erased: Erased | None = None
     attributes: tuple[str, ...] = ()
+    collect: int | None = None
 
     def usable(self) -> dict[str, str]:
         """Role to column, for the roles whose column can be read."""
@@ -165,7 +188,11 @@ class Reader:
 
     def columns(self) -> list[str]:
         """The columns to read, each once."""
-        return list(dict.fromkeys([*self.usable().values(), *self.attributes]))
+        return list(dict.fromkeys([*self.role_columns(), *self.attributes]))
+
+    def role_columns(self) -> list[str]:
+        """Those of them that play a role."""
+        return list(dict.fromkeys(self.usable().values()))
 
     def normalise(self, raw: Raw) -> Checked:
         """Check one part and turn it into exact values."""
@@ -193,7 +220,11 @@ class Reader:
                 customer_type = _own_type(raw.table[name].type, converted.values)
         numeric = self._take_attributes(raw, columns, tally)
         found = self._assemble(columns, tally, customer_type)
-        return replace(found, whole_keys=frozenset(whole), erased=gone, numeric=numeric)
+        checked = replace(found, whole_keys=frozenset(whole), erased=gone, numeric=numeric)
+        refused = checked.table is None or not self.usable().keys() <= columns.keys()
+        if self.collect is None or refused:
+            return checked
+        return self._collected(checked, raw, tally, columns)
 
     def _take_attributes(self, raw: Raw, columns: dict[str, Any], tally: _Tally) -> frozenset[str]:
         """Carry attribute columns along; those of them that are numbers."""
@@ -207,6 +238,20 @@ class Reader:
             if reads_as_numbers(found, self.dialect):
                 numeric.add(name)
         return frozenset(numeric)
+
+    def _collected(self, checked: Checked, raw: Raw, tally: _Tally, columns: dict[str, Any]) -> Checked:
+        """With what people look at: rows that can be mended, and who gave consent."""
+        keys = None
+        consent = columns.get("consent")
+        if consent is not None:
+            keys = consent_keys(columns["customer"], tally.good("customer") & ~tally.gone, consent)
+        rejected = None
+        if self.on_bad_rows == "reject" and self.collect:
+            bad = ~tally.good() if consent is None else consent & ~tally.good()
+            rejected = rejected_rows(
+                raw.table.select(self.role_columns()), tally.reasons(), bad, self.collect
+            )
+        return replace(checked, rejected=rejected, consent=keys)
 
     def _convert(self, role: str, array: pa.Array) -> values.Converted:
         kind = ROLE_KINDS[role]
@@ -292,7 +337,20 @@ class _Tally:
     def bad(self, role: str, name: str, what: str, mask: Mask) -> None:
         mask = mask & ~self.gone
         if mask.any():
-            self.masks[Finding(PROBLEM, role, name, what)] = mask
+            finding = Finding(PROBLEM, role, name, what)
+            self.masks[finding] = self.masks[finding] | mask if finding in self.masks else mask
+
+    def good(self, *roles: str) -> Mask:
+        """Rows without a problem in these roles, or in any."""
+        found = np.ones(self.n_rows, np.bool_)
+        for finding, mask in self.masks.items():
+            if not roles or finding.role in roles:
+                found &= ~mask
+        return found
+
+    def reasons(self) -> dict[str, Mask]:
+        """The rows of each problem, in the words and the order of the counts."""
+        return {finding.words: self.masks[finding] for finding in sorted(self.masks, key=in_order)}
 
     def take(self, role: str, name: str, converted: values.Converted) -> None:
         for what, mask in converted.bad.items():
@@ -312,14 +370,15 @@ class _Tally:
             self.add(KIND, role, name, kind, count)
 
     def rows_to_keep(self, on_bad_rows: str, consent: Mask | None) -> Mask:
+        """Which rows stay; one without consent is left out for that alone, whatever else is wrong with it."""
         keep = ~self.gone
         for finding, mask in self.masks.items():
-            count = int(np.count_nonzero(mask))
             if on_bad_rows == "reject":
                 keep &= ~mask
-                self.found[finding._replace(kind=REJECT)] = count
+                told = mask if consent is None or finding.role == "consent" else mask & consent
+                self.found[finding._replace(kind=REJECT)] = int(np.count_nonzero(told))
             else:
-                self.found[finding] = count
+                self.found[finding] = int(np.count_nonzero(mask))
         if consent is not None:
             keep &= consent
             self.found[Finding(REJECT, "consent", "", "not given")] = int(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from gpuseg.customers.audit import NOTE, Audit
+from gpuseg.customers.audit import ERASED, NOTE, Audit
+from gpuseg.customers.consented import ConsentCounts
 from gpuseg.customers.reader import Checked
 from gpuseg.customers.roles import Roles
 
@@ -63,6 +64,10 @@ class Transactions:
         Erased customers whose records were left out.
     attributes : tuple of str
         Columns of the source that say what customers are; ``attribute_X`` (float64 or text) in the records.
+    rejected : pyarrow.Table or None
+        The rows that were left out and can be mended; ``None`` for Dask. See :meth:`rejected_rows`.
+    consent : ConsentCounts or None
+        Customers left out, wholly or in part, for want of consent; ``None`` without such a column, and for Dask.
 
     See Also
     --------
@@ -81,6 +86,8 @@ class Transactions:
     fingerprint: str
     n_erased: int = 0
     attributes: tuple[str, ...] = ()
+    rejected: pa.Table | None = None
+    consent: ConsentCounts | None = None
 
     @property
     def n_rows(self) -> int | None:
@@ -113,9 +120,41 @@ class Transactions:
         return None if self.audit is None else self.audit.rejects().get("consent not given", 0)
 
     @property
+    def n_rejected_rows(self) -> int | None:
+        """Records left out that can be mended: consented, and of nobody erased; ``None`` while unknown (Dask)."""
+        if self.audit is None:
+            return None
+        erased = self.audit.rejects().get(f"customer {ERASED}", 0)
+        return self.audit.n_rejected - erased - (self.n_without_consent or 0)
+
+    @property
     def currency(self) -> str | None:
         """Code of the currency, where a column says so."""
         return None if self.audit is None else self.audit.currency()
+
+    def rejected_rows(self) -> Any:
+        """The rows that ``on_bad_rows="reject"`` left out, as they came, so that they can be found and mended.
+
+        Returns
+        -------
+        table of the kind of the source, or None
+            In the order of files and rows: ``source_file`` (within the folder that was read; words for a frame),
+            ``source_row``, the columns that play a role as text under their own names, and ``reasons`` in the words of
+            :attr:`rejects`, separated by "; ". Only the first 100,000; :attr:`n_rejected_rows` counts all. Rows without
+            consent, or of erased customers, are not among them. ``None`` for Dask.
+
+        Notes
+        -----
+        ``source_row`` counts records from 1. In a CSV file the header is none, nor is an empty line, and a field in
+        quotes may span several lines: where there is neither, row 1 is line 2 (line 1 if there is no header).
+        """
+        if self.rejected is None or self.kind not in {"pandas", "polars"}:
+            return self.rejected
+        if self.kind == "pandas":
+            return self.rejected.to_pandas()
+        import polars as pl
+
+        return pl.from_arrow(self.rejected)
 
     def notes(self) -> dict[str, int]:
         """Everything that was counted about records that were kept, in plain words."""

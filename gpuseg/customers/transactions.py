@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -15,11 +15,13 @@ from typing import Any
 from gpuseg.customers import contents, dask_frames, options
 from gpuseg.customers.attribute_columns import attribute_problems, declare_attributes
 from gpuseg.customers.audit import ERASED, NOTE, Audit
+from gpuseg.customers.consented import ConsentKeys
 from gpuseg.customers.dialect import CsvDialect, csv_dialect
-from gpuseg.customers.parts import Source, first_records
+from gpuseg.customers.parts import Part, Raw, Source, first_records
 from gpuseg.customers.preflight import column_zone, schema_problems, unusable_roles, warn_utc
 from gpuseg.customers.reader import Checked, Erased, Reader
 from gpuseg.customers.records import Partition, Transactions
+from gpuseg.customers.rejected import RejectedRows
 from gpuseg.customers.roles import declare_roles
 from gpuseg.customers.sources import is_dask_frame, open_source
 from gpuseg.errors import SchemaError
@@ -99,7 +101,7 @@ def read_transactions(
         never rounded away. If amounts are in cents already, 0.
     on_bad_rows : {"error", "reject"}, default "error"
         What to do with rows that lack a customer, time or amount, or have one that cannot be real: refuse the table
-        with all problems listed, or leave the rows out, counted by reason.
+        with all problems listed, or leave the rows out, counted by reason; ``rejected_rows()`` of the result has them.
     csv : CsvDialect or mapping, optional
         How CSV files are written: ``separator``, ``decimal``, ``thousands``, ``encoding``, ``header``, and
         ``day_first`` or ``time_format``; see :class:`~gpuseg.customers.dialect.CsvDialect`. Default: UTF-8 with commas
@@ -198,11 +200,11 @@ def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Trans
         skip=unusable_roles(reader.roles, schemas),
     )
     columns = reader.columns()
-    raws = chain.from_iterable(part.read(columns) for part in source.parts)
+    raws = ((part, raw) for part in source.parts for raw in part.read(columns))
     first = next(raws)
     if time_zone is None:
-        reader = replace(reader, time_zone=column_zone(reader.roles, [("", first.table.schema)]) or "UTC")
-    checked = [reader.normalise(raw) for raw in chain([first], raws)]
+        reader = replace(reader, time_zone=column_zone(reader.roles, [("", first[1].table.schema)]) or "UTC")
+    checked, rejected, consent = _normalised(reader, chain([first], raws))
     audit = _merged(checked)
     problems += audit.problems()
     if reader.naive == "error" and audit.note("time", "taken as UTC"):
@@ -236,7 +238,24 @@ def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Trans
         fingerprint=_contents(checked, audit),
         n_erased=n_erased,
         attributes=reader.attributes,
+        rejected=rejected.to_table(),
+        consent=None if reader.roles.consent is None else consent.counts(),
     )
+
+
+def _normalised(
+    reader: Reader, raws: Iterable[tuple[Part, Raw]]
+) -> tuple[list[Checked], RejectedRows, ConsentKeys]:
+    """The parts, checked; what is told of rows left out and of consent is gathered on the way."""
+    checked = []
+    rejected, consent = RejectedRows(tuple(reader.role_columns())), ConsentKeys()
+    for part, raw in raws:
+        item = replace(reader, collect=rejected.left).normalise(raw)
+        rejected = rejected.adding(part.file or part.label, raw.table.num_rows, item.rejected)
+        if item.consent is not None:
+            consent = consent.merge(item.consent)
+        checked.append(replace(item, rejected=None, consent=None))
+    return checked, rejected, consent
 
 
 def _naive_problem(column: str, audit: Audit) -> str:

@@ -192,7 +192,7 @@ def flags(array: pa.Array, *, when_null: str) -> Converted:
         bad["not a flag"] = ~(pc.or_(true, false).to_numpy(zero_copy_only=False) | missing)
         array = true
     elif kind == "integer":
-        wide = _filled(array.cast(pa.int64()), 0)
+        wide = _filled(array.cast(pa.int64(), safe=False), 0)
         bad["not a flag"] = (wide != 0) & (wide != 1)
         array = pa.array(wide == 1)
     values = array.fill_null(False).to_numpy(zero_copy_only=False) & ~missing

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from gpuseg.errors import InputError, SourceError
 from gpuseg.jobs.formats import table_bytes
-from gpuseg.jobs.runs import Run, locked, rewrite_run, typed_key
+from gpuseg.jobs.runs import REJECTS, Run, locked, rewrite_run, typed_key
 from gpuseg.jobs.suppression import SUPPRESSED, Suppression, load_suppression
 
 _SHOWN = 5
@@ -87,8 +87,7 @@ def erase_customers(folder: Path, ids: Path) -> Erased:
     """
     with locked(folder) as run:
         wanted = _read_ids(ids, run)
-        keys = run.segments[run.customer]
-        present = keys.filter(pa.array(_is_wanted(keys, wanted))).unique()
+        present = _present(run, wanted)
         contents, rows = _without(run, wanted)
         before = load_suppression(run.path) or Suppression()
         contents[SUPPRESSED] = before.adding(wanted).to_bytes()
@@ -101,6 +100,16 @@ def erase_customers(folder: Path, ids: Path) -> Erased:
         erased = [*run.manifest.get("erased", []), entry]
         after = rewrite_run(run, contents, {"erased": erased}, without_ids=(SUPPRESSED,))
     return Erased(after, len(wanted), len(present), rows)
+
+
+def _present(run: Run, wanted: Collection[str]) -> set[str]:
+    """Which of them the run knows: those in segments, and those all of whose rows were left out."""
+    found: set[str] = set()
+    for table in (run.segments, *([run.table(REJECTS)] if run.has(REJECTS) else [])):
+        _require_column(run.customer in table.column_names, REJECTS, run)
+        keys = table[run.customer]
+        found |= {str(key) for key in keys.filter(pa.array(_is_wanted(keys, wanted))).unique().to_pylist()}
+    return found
 
 
 def _without(run: Run, wanted: Collection[str]) -> tuple[dict[str, bytes], dict[str, int]]:

@@ -64,7 +64,8 @@ class JobFile(Section):
         description="Whether amount is the money of the line, or the price of one piece, times quantity.",
     )
     bad_rows: Literal["error", "reject"] = Field(
-        "error", description="Rows that cannot be used stop the run, or are left out and counted."
+        "error",
+        description="Rows that cannot be used stop the run, or are left out, counted and listed in rejects.parquet.",
     )
     columns: dict[str, Use] = Field(
         default_factory=dict, description="What a column may do, where it is not the usual."

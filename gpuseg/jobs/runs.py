@@ -31,6 +31,8 @@ from gpuseg.errors import InputError, OutputError, SourceError
 from gpuseg.jobs.manifest import FORMAT
 
 MANIFEST, SEGMENTS, PROFILES = "manifest.json", "segments.parquet", "profiles.parquet"
+REJECTS = "rejects.parquet"
+"""Rows that were left out: written by every run, so that nobody has to ask; without rows where none was left out."""
 _LEFT = "rewritten"
 """End of the hidden name under which a folder lies while it is exchanged."""
 _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of Linux

@@ -20,6 +20,7 @@ from gpuseg.jobs.names import REVIEW, review_bytes
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import Segmentation
 from gpuseg.jobs.quality_file import quality_json
+from gpuseg.jobs.runs import REJECTS
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.suppression import SUPPRESSED
 from gpuseg.jobs.workbook import profiles_workbook
@@ -31,6 +32,7 @@ _LINES = {
     "segments.csv": "the same, for spreadsheets (UTF-8 with a byte order mark)",
     "features.parquet": "figures of every customer in original units, for gpuseg show",
     "styles.parquet": "spending styles of every customer, with intervals",
+    REJECTS: "rows that were left out and can be mended, as they came: file, row and reasons",
     "profiles.parquet": "figures of every segment in original units",
     "profiles.xlsx": "the same, for spreadsheets",
     "cohorts.parquet": "customers by the period of their first purchase, and who keeps buying",
@@ -58,12 +60,13 @@ def run_id_of(job: str, found: Segmentation) -> str:
 
 
 def write_tables(folder: RunFolder, found: Segmentation, run_id: str) -> None:
-    """Write segments, features, profiles, cohorts and the model; only the first four files hold customers' keys."""
+    """Write segments, features, profiles, cohorts and the model; only the first five files hold customers' keys."""
     segments = found.segments_table(run_id)
     folder.write_table("segments.parquet", segments, holds_customer_ids=True)
     folder.write_bytes("segments.csv", table_bytes(segments, "csv"), holds_customer_ids=True)
     folder.write_table("features.parquet", found.summary, holds_customer_ids=True)
     folder.write_table("styles.parquet", found.styles.to_arrow(), holds_customer_ids=True)
+    folder.write_table(REJECTS, found.tx.rejected_rows(), holds_customer_ids=True)
     folder.write_table("profiles.parquet", found.profiles.to_table(found.names))
     folder.write_table("cohorts.parquet", found.retention.to_arrow())
     folder.write_text("quality.json", quality_json(found, run_id))
@@ -148,6 +151,13 @@ def _asked(found: Segmentation) -> Mapping[str, Any] | None:
     }
 
 
+def _consent_counts(found: Segmentation) -> dict[str, int]:
+    counts = found.tx.consent
+    if counts is None:
+        return {}
+    return {"customers_without_consent": counts.excluded, "customers_partly_without_consent": counts.partly}
+
+
 def _counts(found: Segmentation) -> Mapping[str, Any]:
     audit = found.tx.audit
     assert audit is not None  # files and Arrow tables are read at once
@@ -157,6 +167,8 @@ def _counts(found: Segmentation) -> Mapping[str, Any]:
         "rows_left_out": audit.n_rejected,
         "rows_left_out_by_reason": audit.rejects(),
         "customers_erased_left_out": found.tx.n_erased,
+        "rejects": {"rows": found.tx.n_rejected_rows, "written": found.tx.rejected_rows().num_rows},
+        **_consent_counts(found),
         "rows_noted": found.tx.notes(),
         "rows_after_as_of": found.facts["n_records_after_as_of"],
         "customers": found.facts["n_customers"],

@@ -19,7 +19,7 @@ from gpuseg.errors import SourceError
 from gpuseg.jobs import demo
 from gpuseg.jobs.progress import SilentProgress
 
-WITH_IDS = ["features.parquet", "segments.csv", "segments.parquet", "styles.parquet"]
+WITH_IDS = ["features.parquet", "rejects.parquet", "segments.csv", "segments.parquet", "styles.parquet"]
 FILES = [
     "README.txt",
     "cohorts.parquet",
@@ -29,6 +29,7 @@ FILES = [
     "profiles.parquet",
     "profiles.xlsx",
     "quality.json",
+    "rejects.parquet",
     "report.html",
     "review.csv",
     "segments.csv",
@@ -135,6 +136,7 @@ def test_only_segments_hold_keys(result):
         "segments.csv",
         "features.parquet",
         "styles.parquet",
+        "rejects.parquet",
     ]
     assert {line.split(":")[0] for line in readme[2:]} >= set(FILES) - {"README.txt", "model"}
 

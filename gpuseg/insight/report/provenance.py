@@ -61,6 +61,11 @@ def data(report: Report) -> list[dict[str, str]]:
             for reason, count in audit.rejects().items()
             if reason != f"customer {ERASED}"
         ]
+        if tx.n_rejected_rows:
+            rows.append(
+                _row("Lines left out that can be mended", tx.n_rejected_rows, _where_rejects_are(report))
+            )
+        rows += _consent(report)
         if not audit.n_rejected:
             rows.append(_row("Lines left out", 0, "every line could be read"))
     for note, count in tx.notes().items():
@@ -103,6 +108,31 @@ def data(report: Report) -> list[dict[str, str]]:
         ),
     ]
     return rows
+
+
+def _where_rejects_are(report: Report) -> str:
+    written, all_of_them = report.tx.rejected_rows().num_rows, report.tx.n_rejected_rows
+    which = "each" if written == all_of_them else f"the first {written:,}"
+    return f"rejects.parquet has {which}, with its file, its row and every reason"
+
+
+def _consent(report: Report) -> list[dict[str, str]]:
+    """Customers left out, wholly or in part, for want of consent."""
+    counts, customers = report.tx.consent, _upper(report.wording.customers)
+    if counts is None:
+        return []
+    return [
+        _row(
+            f"{customers} without consent in any line",
+            shown_count(counts.excluded, report),
+            "left out altogether, before anything was computed",
+        ),
+        _row(
+            f"{customers} with consent in some lines only",
+            shown_count(counts.partly, report),
+            "only their lines with consent are used",
+        ),
+    ]
 
 
 def method(report: Report) -> dict[str, Any]:
