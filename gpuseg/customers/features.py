@@ -56,7 +56,7 @@ def features(
         polars, the customer first. Arrow or a path in: an Arrow table, the customer first and named in the metadata
         ``gpuseg.customer``. Dask in: a Dask dataframe, lazy, of the partitions that ``tx`` has. In its metadata
         ``gpuseg.facts`` (pandas: ``attrs["gpuseg"]``) are ``as_of``, the categories, the sensitive ones that were left
-        out, and the counts of customers without a purchase and of those with a neutral regularity.
+        out, neutral values, and the counts of customers without a purchase and of those with a neutral regularity.
 
         ==================  =======================================================================================
         log_visits          ln(1 + receipts); without ``basket``: distinct days with a purchase
@@ -88,8 +88,8 @@ def features(
 
     Sensitive categories (health, pharmacy, religion and politics, gambling, debt, alcohol; known by name or merchant
     category code) count in visits, money, discounts and own label, which tell nothing of the kind. In shares and in
-    diversity they do not, unless opted in: those are the same as if the lines were not there, and 0 for who bought
-    nothing else.
+    diversity they do not, unless opted in: those are the same as if the lines were not there, and the mean of all
+    others for who bought nothing else: a value that says nothing.
 
     Regularity is minus the burstiness of Goh & Barabasi (2008).
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -92,9 +92,10 @@ def feature_table(
     state: CustomerState,
     *,
     opt_in: Sequence[str] = (),
+    neutral: Mapping[str, float] | None = None,
     check: bool = True,
 ) -> pa.Table:
-    """Finish a state as the table of :func:`features`."""
+    """Finish a state as the table of :func:`features`; ``neutral`` is from the facts of an earlier one."""
     if check:
         usable(state, tx.where)
         check_opt_in(opt_in, state.categories.to_pylist())
@@ -112,15 +113,12 @@ def feature_table(
         "log_recency": detmath.log1p((day + 1 - rhythm.last).astype(np.float64)),
     }
     columns |= _even_shares(tx, state)
-    spent = measures.counted_spend(state)
-    columns |= {
-        SHARE_PREFIX + name: measures.share(measures.category_spend(state, name), spent) for name in shown
-    }
-    if tx.roles.category is not None:
-        columns["category_diversity"] = measures.diversity(state)
+    of_things, neutral = _of_things(tx, state, shown, neutral)
+    columns |= of_things
     columns["regularity"] = rhythm.regularity
     arrays = {name: pa.array(values[buys]) for name, values in columns.items()}
     facts = _facts(tx, state, day, shown, rhythm, buys) | _left_out(every, state, opt_in, buys)
+    facts["neutral"] = neutral
     if check:
         _log_facts(tx, facts)
     return frames.customer_table(tx, state.keys.filter(pa.array(buys)), arrays, facts)
@@ -180,6 +178,24 @@ def summary_table(
     columns |= {SHARE_PREFIX + name: defined(measures.share(spend[name], spent), spent > 0) for name in shown}
     facts = _facts(tx, state, day, shown, rhythm, buys) | _left_out(every, state, opt_in, buys)
     return frames.customer_table(tx, state.keys, columns, facts)
+
+
+def _of_things(
+    tx: Transactions, state: CustomerState, shown: tuple[str, ...], neutral: Mapping[str, float] | None
+) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, float]]:
+    """Features of what is bought, and the neutral value of each: for who bought nothing that counts.
+
+    A 0 would set these customers apart, as those with nothing but sensitive purchases.
+    """
+    spent = measures.counted_spend(state)
+    found = {
+        SHARE_PREFIX + name: measures.share(measures.category_spend(state, name), spent) for name in shown
+    }
+    if tx.roles.category is not None:
+        found["category_diversity"] = measures.diversity(state)
+    means = {name: measures.mean_of_scores(values[spent > 0]) for name, values in found.items()}
+    means |= {name: value for name, value in (neutral or {}).items() if name in found}
+    return {name: np.where(spent > 0, values, means[name]) for name, values in found.items()}, means
 
 
 def _shares(tx: Transactions, state: CustomerState) -> dict[str, npt.NDArray[np.float64]]:
@@ -251,7 +267,7 @@ def _log_facts(tx: Transactions, facts: dict[str, Any]) -> None:
     if facts["sensitive_left_out"]:
         logger.info(
             "%s: %d sensitive categories count in visits and money, not in shares and variety (%s%s); %d customers "
-            "bought in no other and have 0 there; opt_in lets a category count",
+            "bought in no other and have the mean of all others there; opt_in lets a category count",
             tx.where,
             len(facts["sensitive_left_out"]),
             ", ".join(facts["sensitive_left_out"][:5]),

@@ -22,6 +22,9 @@ Float64 = npt.NDArray[np.float64]
 _ENTROPY_BITS = 44
 """Entropy terms are rounded to 2**-44 and added as integers: no order of summation, room for 2**20 categories."""
 
+_MEAN_BITS = 32
+"""Scores are rounded to 2**-32 for their mean: room for 2**31 customers."""
+
 
 @dataclass(frozen=True)
 class Rhythm:
@@ -109,6 +112,13 @@ def counted_spend(state: CustomerState) -> Int64:
     spend = np.zeros(state.n_customers, np.int64)
     np.add.at(spend, state.spend_pairs >> 32, state.spend)
     return spend
+
+
+def mean_of_scores(values: Float64) -> float:
+    """Mean of values from 0 to 1, to about 2**-32; of none: 0. An integer sum: no order of the customers matters."""
+    if not len(values):
+        return 0.0
+    return int(np.rint(values * 2.0**_MEAN_BITS).astype(np.int64).sum()) / len(values) * 2.0**-_MEAN_BITS
 
 
 def category_spend(state: CustomerState, name: str) -> Int64:

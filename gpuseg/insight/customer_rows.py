@@ -10,7 +10,7 @@ import difflib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpuseg.customers.features import customer_state, customer_summary, features
+from gpuseg.customers.features import customer_state, customer_summary, day_number
+from gpuseg.customers.finishing import feature_table
 from gpuseg.customers.frames import CUSTOMER, FACTS
 from gpuseg.customers.sensitive import kept_out
 from gpuseg.customers.transactions import Transactions
@@ -57,6 +58,8 @@ class Recipe:
         Their sensitive categories, which count in none of the features that tell what is bought.
     opt_in : tuple of str
         Kinds or names of sensitive categories that count all the same: for those that training did not meet.
+    neutral : mapping of str to float
+        Features of what is bought, for customers who bought nothing that counts: means of training.
     """
 
     roles: Mapping[str, str]
@@ -69,6 +72,7 @@ class Recipe:
     all_categories: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     opt_in: tuple[str, ...] = ()
+    neutral: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def customer(self) -> str:
@@ -138,6 +142,7 @@ def recipe_of(
         all_categories=tuple(name for name in state.categories.to_pylist() if name not in left_out),
         left_out=left_out,
         opt_in=tuple(facts["opt_in"]),
+        neutral=dict(facts["neutral"]),
     )
 
 
@@ -175,13 +180,14 @@ def _from_transactions(
             )
     plain = replace(tx, kind="arrow")
     day = recipe.as_of if as_of is None else as_of
-    chosen = recipe.categories or 0
     state = _with_categories(customer_state(plain, day), recipe, tx.where)
     counts = state.categories.to_pylist()  # the recipe has decided on every category that is still there
-    built = features(plain, day, chosen, opt_in=counts, state=state)
+    built = feature_table(
+        plain, day_number(day), recipe.categories, state, opt_in=counts, neutral=recipe.neutral
+    )
     _say_left_out(built, recipe, as_of, tx.where)
     found = _from_table(tx.roles.customer, built, names)
-    everybody = customer_summary(plain, day, chosen, opt_in=counts, state=state)[tx.roles.customer]
+    everybody = customer_summary(plain, day, 0, opt_in=counts, state=state)[tx.roles.customer]
     rest = everybody.filter(pc.invert(pc.is_in(everybody, value_set=found.keys))).combine_chunks()
     keys = pa.concat_arrays([found.keys, _plain(rest).cast(found.keys.type)])
     values = np.concatenate([found.values, np.full((len(rest), len(names)), np.nan)])
@@ -198,7 +204,13 @@ def _with_categories(state: Any, recipe: Recipe, where: str) -> Any:
     if "category" not in recipe.roles:
         return state
     new = [name for name in state.categories.to_pylist() if name not in recipe.all_categories]
-    state = state.without_categories({*recipe.left_out, *kept_out(new, recipe.opt_in)})
+    left_out = kept_out(new, recipe.opt_in)
+    if left_out:
+        logger.info(
+            "%s: %d sensitive categories are new to the model (%s); they count in visits and money only",
+            where, len(left_out), ", ".join([*left_out][:5]),
+        )  # fmt: skip
+    state = state.without_categories({*recipe.left_out, *left_out})
     present = state.categories.to_pylist()
     unknown = [name for name in present if name not in recipe.all_categories]
     if unknown:

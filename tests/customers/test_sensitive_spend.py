@@ -104,16 +104,20 @@ def test_a_sensitive_category_has_no_share_by_its_name_and_an_opt_in_is_spelt_ri
             finish(tx, opt_in=["alcool"])
 
 
-def test_who_bought_nothing_else_has_zeros_that_are_told(roles, sold, caplog):
+def test_who_bought_nothing_else_has_the_mean_of_the_others_which_is_told(roles, sold, caplog):
     one = sold["customer"][0].as_py()
     only = pc.and_(pc.equal(sold["customer"], one), pc.not_equal(sold["department"], "Pharmacy"))
     tx = gs.read_transactions(sold.filter(pc.invert(only)), **roles)
     with caplog.at_level(logging.INFO, "gpuseg"):
-        row = next(row for row in features(tx).to_pylist() if row["customer"] == one)
-    assert [value for name, value in row.items() if name.startswith(OF_THINGS)] == [0.0, 0.0, 0.0]
+        table = features(tx)
+    (row,) = (row for row in table.to_pylist() if row["customer"] == one)
+    others = table.filter(pc.not_equal(table["customer"], one))
+    for name in ("share_FRESH", "share_PANTRY", "category_diversity"):
+        assert row[name] == pytest.approx(pc.mean(others[name]).as_py(), abs=1e-9)
+        assert row[name] == facts_of(table)["neutral"][name] > 0
     assert row["log_visits"] > 0
     assert "2 sensitive categories count in visits and money" in caplog.text
-    assert "(5813, Pharmacy); 1 customers bought in no other and have 0 there" in caplog.text
+    assert "(5813, Pharmacy); 1 customers bought in no other and have the mean" in caplog.text
     summary = customer_summary(tx)
     assert facts_of(summary)["n_only_sensitive"] == 1
     row = next(row for row in summary.to_pylist() if row["customer"] == one)

@@ -460,3 +460,20 @@ def test_new_sensitive_categories_change_nothing_and_other_new_ones_do():
     assert not assigned("Lottery", opt_in=("gambling",)).equals(known)
     # What training left out stays out, whatever a later version takes for sensitive.
     assert assigned("Books", left_out=("Books",)).equals(known)
+
+
+def test_who_bought_only_sensitive_things_is_placed_alone_as_among_all():
+    table = with_drugs()
+    drugs = pc.equal(table["department"], "Apotheke")
+    few = pc.is_in(table["customer"], pa.array(["C00001", "C00002"]))
+    table = table.filter(pc.or_(drugs, pc.invert(few)))
+    model, built = fitted(table)
+    rows = built.filter(pc.is_in(built["customer"], pa.array(["C00001", "C00002"])))
+    for name, value in model.recipe.neutral.items():
+        assert rows[name].to_pylist() == [value, value], name
+        assert 0 < value < 1
+    among_all = model.assign(read_transactions(table, **ROLES)).filter(pc.field("segment_id") != 0)
+    assert among_all.equals(model.assign(built).sort_by("customer"))
+    alone = read_transactions(table.filter(pc.equal(table["customer"], "C00001")), **ROLES)
+    found = model.assign(alone, as_of=model.recipe.trained_as_of)
+    assert found.to_pylist() == among_all.filter(pc.field("customer") == "C00001").to_pylist()

@@ -38,6 +38,7 @@ JOB = {
     },
     "columns": {"faith": "protected", "region": "ignore", "own_label": "protected"},
     "time_zone": "Europe/Paris",
+    "bad_rows": "reject",
     "consent": {"not_recorded": "made-up members"},
     "segments": {"clusters": [3, 4]},
     "features": {"as_of": "2023-12-31"},
@@ -45,10 +46,17 @@ JOB = {
 
 
 def sold() -> pa.Table:
-    """Lines with a pharmacy, where every other customer buys twice as dear, and two columns that nobody may read."""
+    """Lines with a pharmacy and two columns that nobody may read; one line is bad, one customer buys drugs only."""
     table = datasets.make_transactions(N, seed=3, text_keys=True)[0]
     names = pc.replace_substring(table["department"].cast(pa.string()), "HOME", MARK)
     table = table.set_column(table.column_names.index("department"), "department", names)
+    drugs = table.filter(pc.equal(names, MARK))
+    nothing = pa.array([None], pa.float64())
+    bad = drugs.slice(0, 1).set_column(table.column_names.index("amount"), "amount", nothing)
+    only = drugs.slice(0, 40).set_column(
+        table.column_names.index("customer"), "customer", pa.array(["D00001"] * 40)
+    )
+    table = pa.concat_tables([table, bad, only])
     even = np.arange(len(table)) % 2 == 0
     table = table.append_column("faith", pa.array(np.where(even, f"{FAITH}a", f"{FAITH}b")))
     return table.append_column("region", pa.array(np.where(even, f"{REGION}a", f"{REGION}b")))
