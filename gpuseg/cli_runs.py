@@ -84,14 +84,17 @@ def export(
 def erase(
     folder: Folder,
     ids: Annotated[Path, typer.Option("--ids", help="File with the ids, one a line, or a table of them.")],
+    all_runs: Annotated[
+        bool, typer.Option("--all-runs", help="Erase them from every run of this job in the same folder.")
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Erase customers from every file of a run, and keep them out of it."""
+    """Erase customers from every file of a run, and keep them out of new runs of its job."""
     with exit_codes(debug=debug):
         from gpuseg.jobs.erase import erase_customers
 
-        _say(erase_customers(folder, ids).summary, quiet=quiet)
+        _say(erase_customers(folder, ids, all_runs=all_runs).summary, quiet=quiet)
 
 
 @runs.command()

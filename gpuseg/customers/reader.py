@@ -61,7 +61,7 @@ UNKNOWN = "unknown"
 """Category of the lines that have none."""
 
 Mask = npt.NDArray[np.bool_]
-Erased = Callable[[pa.Array], Mask]
+Erased = Callable[[pa.Array | pa.ChunkedArray], Mask]
 """Says of customers' keys, whole numbers or text, which belong to customers who were erased."""
 
 _KIND_WORDS = {"integer": "whole numbers", "text": "text"}

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gpuseg.customers.transactions import read_transactions
+from gpuseg.customers.transactions import Transactions, read_transactions
 from gpuseg.errors import InputError, SourceError
 from gpuseg.insight.model import MARGIN, NOVELTY, SegmentModel
 from gpuseg.insight.model_files import FOLDER, RECORD, load_model
 from gpuseg.jobs.formats import KINDS, table_bytes
+from gpuseg.jobs.job_list import known_to
 from gpuseg.jobs.one_file import refuse_existing, write_new_file
-from gpuseg.jobs.suppression import load_suppression
+from gpuseg.jobs.suppression import Suppression
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Assigned:
     sizes : dict of str to int
         Customers by name of the segment.
     novel, erased : int
-        Customers far from all that the model was made of; customers left out because they were erased.
+        Customers far from all that the model was made of; customers left out because they were erased from the
+        model's run, or from another run of its job.
     """
 
     path: Path
@@ -55,7 +57,7 @@ class Assigned:
                 f"{self.novel:,} are novel ({NOVELTY.removeprefix('novel: ')}): read them with care."
             )
         if self.erased:
-            lines.append(f"{self.erased:,} were erased from the run before and are left out.")
+            lines.append(f"{self.erased:,} were erased before and are left out.")
         lines.append(f"{MARGIN[:1].upper()}{MARGIN[1:]}.")
         return "\n".join(lines)
 
@@ -90,15 +92,18 @@ def assign_file(model: Path, source: Path, out: Path, as_of: str | None = None) 
         raise InputError(f"{out}: the ending says the format; use {', '.join('.' + name for name in KINDS)}")
     refuse_existing(out)
     loaded = load_model(model)
+    gone = known_to(model if (model / FOLDER / RECORD).exists() else model.absolute().parent)
     built = _features(source, loaded)
     if built is None:
-        table, told = loaded.assign(_transactions(source, loaded), as_of), "transactions"
+        tx = _transactions(source, loaded, gone)
+        table, told, erased = loaded.assign(tx, as_of), "transactions", tx.n_erased
     else:
         table, told = loaded.assign(built, as_of), "features"
-    kept, erased = _without_erased(table, model)
-    write_new_file(out, table_bytes(kept, kind))
-    novel = pc.sum(kept["is_novel"]).as_py() or 0
-    return Assigned(out, told, _sizes(kept, loaded), int(novel), erased)
+        blocked = gone.blocked(table.column(0))
+        table, erased = table.filter(pa.array(~blocked)), int(np.count_nonzero(blocked))
+    write_new_file(out, table_bytes(table, kind))
+    novel = pc.sum(table["is_novel"]).as_py() or 0
+    return Assigned(out, told, _sizes(table, loaded), int(novel), erased)
 
 
 def _features(source: Path, model: SegmentModel) -> pa.Table | None:
@@ -112,22 +117,15 @@ def _features(source: Path, model: SegmentModel) -> pa.Table | None:
         raise SourceError(f"{source} cannot be read as Parquet ({error}); write it again") from error
 
 
-def _transactions(source: Path, model: SegmentModel) -> Any:
+def _transactions(source: Path, model: SegmentModel, gone: Suppression) -> Transactions:
+    """The records as the model's job read its own, but those of erased customers."""
     recipe = model.recipe
     options: dict[str, Any] = {**recipe.roles, **recipe.reading}
+    if gone:
+        options["erased"] = gone.blocked
     return read_transactions(
         str(source), time_zone=recipe.time_zone, minor_units=recipe.minor_units, **options
     )
-
-
-def _without_erased(table: pa.Table, model: Path) -> tuple[pa.Table, int]:
-    """Customers who were erased from the model's run do not come back through it."""
-    run = model if (model / FOLDER / RECORD).exists() else model.absolute().parent
-    erased = load_suppression(run)
-    if erased is None:
-        return table, 0
-    blocked = erased.blocked(table.column(0))
-    return table.filter(pa.array(~blocked)), int(np.count_nonzero(blocked))
 
 
 def _sizes(table: pa.Table, model: SegmentModel) -> dict[str, int]:

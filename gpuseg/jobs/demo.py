@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +14,14 @@ from gpuseg.insight.answer import Asked
 from gpuseg.insight.findings import findings
 from gpuseg.insight.outcome import read_outcome
 from gpuseg.insight.words import Wording
+from gpuseg.jobs.job_list import publishing
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
 from gpuseg.jobs.reporting import Words, report_of
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
+from gpuseg.jobs.suppression import SUPPRESSED, load_suppression
 from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
 
 SOURCE = "The Complete Journey: households of a grocery chain"
@@ -106,10 +109,12 @@ def run_demo(out: Path | None, progress: Progress) -> DemoResult:
     """
     started = datetime.now(UTC)
     stages = Stages(progress)
-    with RunFolder(out, "demo", started) as folder:
+    listed = Path("runs") / "demo"
+    erased = load_suppression(listed)
+    with ExitStack() as until_published, RunFolder(out, "demo", started) as folder:
         with stages.stage("read transactions") as stage:
             roles: dict[str, Any] = dict(datasets.COMPLETE_JOURNEY_ROLES)
-            tx = read_transactions(datasets.complete_journey(), **roles)
+            tx = read_transactions(datasets.complete_journey(), **roles, erased=erased.blocked)
             stage.add_rows(tx.n_rows or 0)
         with stages.stage("read the outcome") as stage:
             asked = coupon_mailing()
@@ -117,7 +122,11 @@ def run_demo(out: Path | None, progress: Progress) -> DemoResult:
         found = segment_customers(tx, SETTINGS, stages, _WORDING, asked)
         said = findings(found.profiles, found.names, found.certainty, _WORDING, found.answer)
         report = report_of(found, WORDS, SOURCE, started, _WORDING)
+        customers = found.summary[tx.roles.customer]
+        carried = until_published.enter_context(publishing(listed, erased, customers))
         with stages.stage("write results") as stage:
+            if carried:
+                folder.write_bytes(SUPPRESSED, carried.to_bytes())
             write_tables(folder, found, run_id_of("demo", found))
             write_report(folder, found, report)
             stage.add_rows(found.profiles.n_customers)

@@ -1,27 +1,27 @@
-"""Erase customers from a run (jobs; for ``gpuseg erase``): every file that holds ids, in one step, and for good."""
+"""Erase customers from a run (jobs; for ``gpuseg erase``): every file that holds ids, in one step, and for good.
+
+Whoever is erased goes on the list of the job first, so that no run that ends meanwhile brings them back; then out of
+the run, and out of its siblings where that was asked for.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from gpuseg.errors import InputError, OutputError, RunError, SourceError
+from gpuseg.jobs.ids_file import read_ids
+from gpuseg.jobs.job_list import add_to_list, list_folder
+from gpuseg.jobs.output import sweep_cut_off
+from gpuseg.jobs.rows_out import customers_in, without_rows
+from gpuseg.jobs.runs import MANIFEST, Run, locked, open_run, rewrite_run
+from gpuseg.jobs.siblings import sibling_runs
+from gpuseg.jobs.suppression import SUPPRESSED, WHAT_IT_IS, load_suppression
 
-from gpuseg.errors import InputError, SourceError
-from gpuseg.jobs.formats import table_bytes
-from gpuseg.jobs.runs import REJECTS, Run, locked, rewrite_run, typed_key
-from gpuseg.jobs.suppression import SUPPRESSED, Suppression, load_suppression
-
-_SHOWN = 5
+README = "README.txt"
 
 
 @dataclass(frozen=True)
@@ -38,31 +38,76 @@ class Erased:
         Those of them who were in the run.
     rows : dict of str to int
         Rows taken out of each file.
+    listed : Path or None
+        Folder of the job, whose list has them now; None for a run that lies outside of it.
+    others : tuple of Erased
+        The same for other runs of the job, where that was asked for.
+    held : dict of Path to int
+        Other runs of the job that still hold some of them, and how many.
+    unknown : dict of Path to str
+        Runs of which nobody can say, and why.
     """
 
     run: Run
     asked: int
     found: int
     rows: dict[str, int]
+    listed: Path | None
+    others: tuple[Erased, ...] = ()
+    held: Mapping[Path, int] | None = None
+    unknown: Mapping[Path, str] | None = None
 
     @property
     def summary(self) -> str:
         """What was done, what stays, and what is left to the user; a line each."""
-        files = ", ".join(f"{name} ({count:,})" for name, count in self.rows.items()) or "no file"
         absent = self.asked - self.found
-        lines = [f"{self.found:,} of {self.asked:,} customers erased; rows taken out of: {files}."]
+        lines = [
+            f"{self.found:,} of {self.asked:,} customers erased; rows taken out of: {_words(self.rows)}."
+        ]
         if absent:
             lines.append(f"{absent:,} were not in this run; they are kept out of it all the same.")
         lines += [
-            f"{SUPPRESSED} keeps them out of what is assigned with this run's model (hashes, no ids).",
+            f"{other.run.path.name}: {other.found:,} erased; rows taken out of: {_words(other.rows)}."
+            for other in self.others
+        ]
+        lines += _about_others(self.held or {}, self.unknown or {})
+        lines.append(_kept_out(self.listed, self.run))
+        lines += [
             "What was fitted with them stays: centres, profiles and report. Run the job again to be rid of that.",
             "Files that were exported or copied from this run, and the list of ids itself, are yours to delete.",
         ]
         return "\n".join(lines)
 
 
-def erase_customers(folder: Path, ids: Path) -> Erased:
-    """Take customers out of every file of a run that holds ids.
+def _words(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in rows.items()) or "no file"
+
+
+def _about_others(held: Mapping[Path, int], unknown: Mapping[Path, str]) -> list[str]:
+    lines = []
+    if held:
+        listed = ", ".join(f"{path.name} ({count:,})" for path, count in held.items())
+        lines.append(f"Other runs of this job still hold them: {listed}; erase there too with --all-runs.")
+    return [
+        *lines,
+        *(f"Nobody can say whether {path.name} holds them: {why}" for path, why in unknown.items()),
+    ]
+
+
+def _kept_out(listed: Path | None, run: Run) -> str:
+    if listed is None:
+        return (
+            f"{SUPPRESSED} keeps them out of what is assigned with this run's model, and of runs with --refresh "
+            f"{run.path} (hashes, no ids); this run is not where its job's runs are, so others do not know of it."
+        )
+    return (
+        f"{listed / SUPPRESSED} keeps them out of new runs of this job, and of what is assigned with its models "
+        "(hashes, no ids)."
+    )
+
+
+def erase_customers(folder: Path, ids: Path, *, all_runs: bool = False) -> Erased:
+    """Take customers out of every file of a run that holds ids, and keep them out of the job.
 
     Parameters
     ----------
@@ -71,6 +116,8 @@ def erase_customers(folder: Path, ids: Path) -> Erased:
     ids : Path
         Their ids: a text file with one a line, a CSV file with the customer's column (or ids alone in the first), or
         a Parquet file with that column.
+    all_runs : bool, default False
+        Erase them from every run of the same job in the same folder, each in one step.
 
     Returns
     -------
@@ -83,163 +130,86 @@ def erase_customers(folder: Path, ids: Path) -> Erased:
     SourceError
         A file of the run is damaged or of a kind that nobody can erase from; nothing was changed.
     OutputError
-        The folder cannot be rewritten; nothing was changed.
+        The folder cannot be rewritten; it is as it was. With ``all_runs``: some folder; the message says which runs
+        are done and which are not.
     """
+    run = open_run(folder)
+    wanted = read_ids(ids, run)
+    if all_runs:
+        return _erase_everywhere(run, wanted)
+    done = _erase(run.path, wanted)
+    sweep_cut_off(run.path.parent)
+    siblings, unknown = sibling_runs(done.run)
+    held: dict[Path, int] = {}
+    for other in siblings:
+        try:
+            held[other.path] = _held(other, wanted)
+        except SourceError as error:
+            unknown[other.path] = str(error)
+    return replace(done, held={path: count for path, count in held.items() if count}, unknown=unknown)
+
+
+def _erase_everywhere(run: Run, wanted: frozenset[str]) -> Erased:
+    """Erase from a run and its siblings: what one of them lacks does not keep the others from being done."""
+    done: dict[Path, Erased] = {}
+    siblings, failed = sibling_runs(run)
+    for path in (run.path, *(other.path for other in siblings)):
+        try:
+            done[path] = _erase(path, wanted)
+        except (InputError, RunError) as error:
+            failed[path] = str(error)
+    sweep_cut_off(run.path.parent)
+    if failed:
+        names = ", ".join(path.name for path in done) or "no run"
+        reasons = "\n".join(f"  - {path.name}: {why}" for path, why in failed.items())
+        raise OutputError(f"erased from {names}; not from {len(failed)} others, so erase again:\n{reasons}")
+    return replace(done.pop(run.path), others=tuple(done.values()))
+
+
+def _held(run: Run, wanted: frozenset[str]) -> int:
+    """How many of these customers some file of a run holds; a run that is rewritten meanwhile is looked at again."""
+    try:
+        _, rows = without_rows(run, wanted)
+    except SourceError:
+        run = open_run(run.path)
+        _, rows = without_rows(run, wanted)
+    return max(customers_in(run, wanted), 1) if rows else 0
+
+
+def _erase(folder: Path, wanted: frozenset[str]) -> Erased:
+    """Erase from one run."""
     with locked(folder) as run:
-        wanted = _read_ids(ids, run)
-        present = _present(run, wanted)
-        contents, rows = _without(run, wanted)
-        before = load_suppression(run.path) or Suppression()
-        contents[SUPPRESSED] = before.adding(wanted).to_bytes()
+        found = customers_in(run, wanted)
+        contents, rows = without_rows(run, wanted)
+        erased, listed = load_suppression(run.path), list_folder(run)
+        erased = erased.adding(wanted) if listed is None else erased.merged(add_to_list(listed, wanted))
+        contents[SUPPRESSED] = erased.to_bytes()
         entry = {
             "when": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-            "customers": len(present),
+            "customers": found,
             "rows": rows,
             "note": "counts, profiles, report and model are of the run before customers were erased",
         }
-        erased = [*run.manifest.get("erased", []), entry]
-        after = rewrite_run(run, contents, {"erased": erased}, without_ids=(SUPPRESSED,))
-    return Erased(after, len(wanted), len(present), rows)
+        if run.has(README):
+            contents[README] = _told(run.read(README, edited=True), entry)
+        entries = [*run.manifest.get("erased", []), entry]
+        try:
+            after = rewrite_run(run, contents, {"erased": entries}, without_ids=(SUPPRESSED,))
+        except OutputError as error:
+            if listed is None:
+                raise
+            raise OutputError(
+                f"{error} but {listed / SUPPRESSED}, which keeps these customers out of new runs; erase again"
+            ) from error
+    return Erased(after, len(wanted), found, rows, listed)
 
 
-def _present(run: Run, wanted: Collection[str]) -> set[str]:
-    """Which of them the run knows: those in segments, and those all of whose rows were left out."""
-    found: set[str] = set()
-    for table in (run.segments, *([run.table(REJECTS)] if run.has(REJECTS) else [])):
-        _require_column(run.customer in table.column_names, REJECTS, run)
-        keys = table[run.customer]
-        found |= {str(key) for key in keys.filter(pa.array(_is_wanted(keys, wanted))).unique().to_pylist()}
-    return found
-
-
-def _without(run: Run, wanted: Collection[str]) -> tuple[dict[str, bytes], dict[str, int]]:
-    """New contents of the files that lose rows, and how many each."""
-    contents: dict[str, bytes] = {}
-    rows: dict[str, int] = {}
-    for name, file in run.files.items():
-        if not file["holds_customer_ids"]:
-            continue
-        old = run.read(name)
-        new, count = _filter(old, name, run, wanted)
-        if count:
-            contents[name], rows[name] = new, count
-    return contents, rows
-
-
-def _filter(content: bytes, name: str, run: Run, wanted: Collection[str]) -> tuple[bytes, int]:
-    match Path(name).suffix:
-        case ".parquet":
-            return _filter_parquet(content, name, run, wanted)
-        case ".csv":
-            return _filter_csv(content, name, run, wanted)
-        case ".json":
-            return _filter_json(content, name, run, wanted)
-        case kind:
-            raise SourceError(
-                f"{run.path / name} holds ids, but nobody can erase from a {kind or 'nameless'} file; nothing was "
-                "changed: delete that file and its line in the manifest, then erase again"
-            )
-
-
-def _filter_parquet(content: bytes, name: str, run: Run, wanted: Collection[str]) -> tuple[bytes, int]:
-    table = pq.read_table(io.BytesIO(content))
-    _require_column(run.customer in table.column_names, name, run)
-    stays = ~_is_wanted(table[run.customer], wanted)
-    kept = table.filter(pa.array(stays))
-    return table_bytes(kept, "parquet"), len(table) - len(kept)
-
-
-def _is_wanted(keys: pa.ChunkedArray, wanted: Collection[str]) -> Any:
-    text = keys.cast(pa.string())
-    return np.asarray(
-        pc.is_in(text, value_set=pa.array(sorted(wanted), pa.string())).to_numpy(zero_copy_only=False)
-    )
-
-
-def _filter_csv(content: bytes, name: str, run: Run, wanted: Collection[str]) -> tuple[bytes, int]:
-    """Lines that stay keep their bytes; a quoted field may span several of them."""
-    lines = io.StringIO(content.decode("utf-8"), newline="").readlines()
-    reader = csv.reader([lines[0].removeprefix("\ufeff"), *lines[1:]] if lines else [])
-    header = next(reader, [])
-    _require_column(run.customer in header, name, run)
-    place = header.index(run.customer)
-    kept, count, start = lines[: reader.line_num], 0, reader.line_num
-    for row in reader:
-        if len(row) > place and row[place] in wanted:
-            count += 1
-        else:
-            kept += lines[start : reader.line_num]
-        start = reader.line_num
-    return "".join(kept).encode(), count
-
-
-def _filter_json(content: bytes, name: str, run: Run, wanted: Collection[str]) -> tuple[bytes, int]:
-    try:
-        rows = json.loads(content)
-        kept = [row for row in rows if str(row[run.customer]) not in wanted]
-    except (ValueError, TypeError, KeyError):
-        _require_column(present=False, name=name, run=run)
-        raise
-    return (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode(), len(rows) - len(kept)
-
-
-def _require_column(present: bool, name: str, run: Run) -> None:
-    if not present:
-        raise SourceError(
-            f"{run.path / name} is listed as holding ids, but has no column {run.customer!r}; nothing was changed: "
-            "run the job again"
-        )
-
-
-def _read_ids(path: Path, run: Run) -> set[str]:
-    """The ids as text, each spelt as the run spells its own."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}") from error
-    ids = (
-        _ids_of_parquet(content, path, run)
-        if path.suffix in {".parquet", ".pq"}
-        else _ids_of_text(content, path, run)
-    )
-    wanted = {found for found in ids if found}
-    if not wanted:
-        raise InputError(f"{path}: no ids in it; give one a line")
-    kind = run.segments[run.customer].type
-    wrong = sorted(found for found in wanted if typed_key(found, kind) is None)
-    if wrong:
-        shown = ", ".join(map(repr, wrong[:_SHOWN]))
-        raise InputError(
-            f"{path}: {len(wrong):,} of {len(wanted):,} cannot be ids of this run, whose ids are whole numbers without "
-            f"leading zeros ({shown}); nothing was changed"
-        )
-    return wanted
-
-
-def _ids_of_parquet(content: bytes, path: Path, run: Run) -> list[str]:
-    try:
-        table = pq.read_table(io.BytesIO(content))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise SourceError(f"{path} is no Parquet file ({error})") from error
-    if run.customer not in table.column_names:
-        raise InputError(
-            f"{path} has no column {run.customer!r}; it has {', '.join(table.column_names[:12])}"
-        )
-    return [str(key) for key in table[run.customer].to_pylist() if key is not None]
-
-
-def _ids_of_text(content: bytes, path: Path, run: Run) -> list[str]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    header = rows[0] if rows else []
-    place = header.index(run.customer) if run.customer in header else 0
-    if run.customer in header:
-        rows = rows[1:]
-    elif any(len(row) > 1 for row in rows):
-        raise InputError(
-            f"{path} has several columns, but none is called {run.customer!r}; name the column of the ids so"
-        )
-    return [row[place].strip() for row in rows if len(row) > place]
+def _told(readme: bytes, entry: Mapping[str, Any]) -> bytes:
+    """What the folder says about itself, with what was erased."""
+    lines = readme.decode("utf-8", "replace").splitlines()
+    if not any(line.startswith(f"{SUPPRESSED}:") for line in lines):
+        last = [place for place, line in enumerate(lines) if line.startswith(f"{MANIFEST}:")]
+        lines.insert(last[0] if last else len(lines), f"{SUPPRESSED}: {WHAT_IT_IS}")
+    day = entry["when"][:10]
+    lines.append(f"{entry['customers']:,} customers were erased on {day} (UTC): {entry['note']}.")
+    return ("\n".join(lines) + "\n").encode()

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpuseg.customers.dialect import CsvDialect
+from gpuseg.customers.reader import Erased
 from gpuseg.customers.sources import column_names, open_source
 from gpuseg.customers.texts import times_from_text
 from gpuseg.customers.transactions import Transactions
@@ -19,7 +20,7 @@ from gpuseg.jobs.job_problems import nearest
 from gpuseg.jobs.job_sections import ContactFilter, Outcome
 
 
-def read_asked(job: JobFile, tx: Transactions) -> Asked | None:
+def read_asked(job: JobFile, tx: Transactions, erased: Erased | None = None) -> Asked | None:
     """The outcome of a job's decision; None where it has none.
 
     Parameters
@@ -28,6 +29,8 @@ def read_asked(job: JobFile, tx: Transactions) -> Asked | None:
         The job.
     tx : Transactions
         Its records: calendar, and type of the customers.
+    erased : callable, optional
+        Says of customers' keys who was erased: their events count nowhere.
 
     Raises
     ------
@@ -42,13 +45,13 @@ def read_asked(job: JobFile, tx: Transactions) -> Asked | None:
     given = case.contact_filter
     if given is not None:
         found = {
-            "contacts": _events(job, given, tx),
+            "contacts": _events(job, given, tx, erased),
             "contact_customer": given.customer,
             "contact_start": given.start or given.time,
             "contact_end": given.end,
         }
     found |= {
-        "events": _events(job, case.outcome, tx),
+        "events": _events(job, case.outcome, tx, erased),
         "customer": case.outcome.customer,
         "event_time": case.outcome.time,
         "features_until": job.as_of,
@@ -65,7 +68,9 @@ def read_asked(job: JobFile, tx: Transactions) -> Asked | None:
     return Asked(outcome, did=case.outcome.name, validation=validation)
 
 
-def _events(job: JobFile, events: Outcome | ContactFilter, tx: Transactions) -> pa.Table:
+def _events(
+    job: JobFile, events: Outcome | ContactFilter, tx: Transactions, erased: Erased | None
+) -> pa.Table:
     """Customer and times of the events that the job's filter leaves."""
     path, declared = job.locate(events.source.path), events.source.dialect()
     times = list(filter(None, _times(events)))
@@ -87,7 +92,8 @@ def _events(job: JobFile, events: Outcome | ContactFilter, tx: Transactions) -> 
         )
     columns = {events.customer: _customers(table[events.customer], path, events.customer, tx)}
     columns |= {name: _clock(table[name], path, name, source.dialect, job) for name in times}
-    return pa.table(columns)
+    found = pa.table(columns)
+    return found if erased is None else found.filter(pa.array(~erased(found[events.customer])))
 
 
 def _times(events: Outcome | ContactFilter) -> tuple[str | None, ...]:

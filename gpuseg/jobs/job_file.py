@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from gpuseg.customers import local_time
+from gpuseg.customers.reader import Erased
 from gpuseg.customers.transactions import Transactions, read_transactions
 from gpuseg.errors import SchemaError, SourceError
 from gpuseg.jobs.job_problems import problem_sentences, refuse
@@ -175,13 +176,15 @@ class JobFile(Section):
         played = {*self.roles.declared().values(), self.consent.column}
         return tuple(column for column in self.columns if column not in played)
 
-    def read_records(self, head: int | None = None) -> Transactions:
-        """The records as this job declares them; those without consent are left out, and counted.
+    def read_records(self, head: int | None = None, erased: Erased | None = None) -> Transactions:
+        """The records as this job declares them; those without consent, or erased, are left out, and counted.
 
         Parameters
         ----------
         head : int, optional
             Only about so many of the first records of each file.
+        erased : callable, optional
+            Says of customers' keys who was erased.
 
         Raises
         ------
@@ -202,6 +205,7 @@ class JobFile(Section):
                 amount_of=self.amount_of,
                 csv=self.source.dialect(),
                 head=head,
+                erased=erased,
             )
 
 

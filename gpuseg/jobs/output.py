@@ -7,9 +7,11 @@ the disk, and one rename makes them visible. An error, or Ctrl-C, takes the sibl
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -42,6 +44,7 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "choose a shorter name (--out)",
 }
 _ANY_REMEDY = "choose another folder (--out)"
+_HIDDEN = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
 
 
@@ -97,6 +100,7 @@ class RunFolder:
         self.path = Path(os.path.abspath(named))  # noqa: PTH100 (resolve() would follow links of the user)
         self._hidden = self.path.parent / f".{self.path.name}.{secrets.token_hex(4)}.partial"
         self._made_parents: list[Path] = []
+        self._claim = -1
         self._files: list[OutputFile] = []
 
     @property
@@ -111,9 +115,13 @@ class RunFolder:
             with _plain_errors(self.path):
                 self._make_parents()
                 self._hidden.mkdir()
+                self._claim = os.open(self._hidden, os.O_RDONLY)
+                with suppress(OSError):  # where the file system has no locks, nothing is swept either
+                    fcntl.flock(self._claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OutputError:
             self._remove()
             raise
+        sweep_cut_off(self.path.parent)
         return self
 
     def __exit__(
@@ -199,9 +207,38 @@ class RunFolder:
 
     def _remove(self) -> None:
         shutil.rmtree(self._hidden, ignore_errors=True)
+        if self._claim >= 0:
+            os.close(self._claim)
+            self._claim = -1
         for folder in self._made_parents:
             with suppress(OSError):  # somebody else's files are in it by now
                 folder.rmdir()
+
+
+def sweep_cut_off(runs: Path) -> None:
+    """Take away what runs that were killed left hidden in a folder: tables of theirs may hold customers' ids.
+
+    Parameters
+    ----------
+    runs : Path
+        The folder. Runs that are being written hold a lock and stay.
+    """
+    for left in runs.glob(".*.partial"):
+        if _HIDDEN.fullmatch(left.name) and any(left.glob("*.parquet")):
+            with suppress(OSError), _claimed(left):
+                logger.warning("%s: a run that was cut off left this; it is taken away", left)
+                shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; an error if somebody else does."""
+    handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import InputError, SchemaError
+from gpuseg.errors import SchemaError
 from gpuseg.insight.findings import findings
 from gpuseg.insight.model_files import load_model
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.events import read_asked
 from gpuseg.jobs.job_file import JobFile, read_job
+from gpuseg.jobs.job_list import known_to, publishing
 from gpuseg.jobs.output import RunFolder
-from gpuseg.jobs.pipeline import Segmentation, segment_customers
+from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
 from gpuseg.jobs.reporting import Words, report_of
 from gpuseg.jobs.runs import open_run
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.suppression import SUPPRESSED, Suppression, load_suppression
+from gpuseg.jobs.suppression import SUPPRESSED, load_suppression
 from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
 
 N_BOOT = 20
@@ -65,8 +67,7 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
     progress : Progress
         Told of every stage.
     refresh : Path, optional
-        Folder of an earlier run: segments that are still there keep their ids and names, and customers who were erased
-        from it may not come back.
+        Folder of an earlier run: segments that are still there keep their ids and names.
 
     Returns
     -------
@@ -76,48 +77,48 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
     Raises
     ------
     InputError
-        The job file, its records or the earlier run cannot be used, or erased customers are among the records.
+        The job file, its records or the earlier run cannot be used.
     OutputError
-        The results cannot be written; nothing is left behind.
+        The results cannot be written, or customers were erased while they were computed; nothing is left behind.
+
+    Notes
+    -----
+    Customers who were erased from any run of the job, or from the earlier run, are left out before anything is
+    computed, and counted.
     """
     started = datetime.now(UTC)
     job = read_job(path)
     _require_possible(job, path)
     previous = None if refresh is None else load_model(open_run(refresh).path)
-    erased = None if refresh is None else load_suppression(open_run(refresh).path)
     stages = Stages(progress)
-    name = job.job.name
-    with RunFolder(out, name, started, Path(job.locate(job.output.folder))) as folder:
+    name, runs = job.job.name, Path(job.locate(job.output.folder))
+    erased = load_suppression(runs / name)
+    if refresh is not None:
+        erased = erased.merged(known_to(open_run(refresh).path))
+    who_is_erased = erased.blocked if erased else None
+    with ExitStack() as until_published, RunFolder(out, name, started, runs) as folder:
         with stages.stage("read transactions") as stage:
-            tx = job.read_records()
+            tx = job.read_records(erased=who_is_erased)
             stage.add_rows(tx.n_rows or 0)
         asked = None
         if job.use_case is not None and job.use_case.outcome is not None:
             with stages.stage("read the outcome") as stage:
-                asked = read_asked(job, tx)
+                asked = read_asked(job, tx, who_is_erased)
                 stage.add_rows(0 if asked is None else len(asked.outcome.happened))
         wording = Wording(**job.words.model_dump())
         found = segment_customers(tx, settings_of(job), stages, wording, asked, previous)
-        if erased is not None:
-            _require_erased_away(erased, found, path)
-            folder.write_bytes(SUPPRESSED, erased.to_bytes())
         said = findings(found.profiles, found.names, found.certainty, wording, found.answer)
         report = report_of(found, words_of(job), Path(job.source.path).name, started, wording)
+        customers = found.summary[tx.roles.customer]
+        carried = until_published.enter_context(publishing(runs / name, erased, customers))
         with stages.stage("write results") as stage:
+            if carried:
+                folder.write_bytes(SUPPRESSED, carried.to_bytes())
             write_tables(folder, found, run_id_of(name, found))
             write_report(folder, found, report)
             stage.add_rows(found.profiles.n_customers)
         write_manifest(folder, name, found, report, stages, said, consent=job.consent.model_dump())
     return RunResult(folder.path, said)
-
-
-def _require_erased_away(erased: Suppression, found: Segmentation, path: Path) -> None:
-    """Refuse records of customers who were erased."""
-    back = int(erased.blocked(found.summary[found.tx.roles.customer]).sum())
-    if back:
-        raise InputError(
-            f"{path}: {back:,} customers who were erased are among the records; delete them there too, then run again"
-        )
 
 
 def settings_of(job: JobFile) -> Settings:

@@ -10,6 +10,7 @@ import ctypes
 import difflib
 import errno
 import fcntl
+import glob
 import hashlib
 import io
 import json
@@ -183,7 +184,7 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
     """
     path = Path(folder)
     if not path.is_dir():
-        left = sorted(path.parent.glob(f".{path.name}.*.{_LEFT}")) if path.parent.is_dir() else []
+        left = left_behind(path)
         if left:
             raise SourceError(
                 f"{path}: a rewrite was cut off; the run is whole in {left[0]}: rename that folder to {path.name}"
@@ -205,6 +206,11 @@ def open_run(folder: str | os.PathLike[str]) -> Run:
         raise SourceError(f"{path / MANIFEST} is damaged: it is no JSON ({error}); {_RESTORE}") from error
     _check(found, path / MANIFEST)
     return Run(path.resolve(), found)
+
+
+def left_behind(path: Path) -> list[Path]:
+    """What a rewrite of a run that was cut off left beside it."""
+    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.{_LEFT}"))
 
 
 def _check(found: Any, path: Path) -> None:
@@ -275,12 +281,13 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[Run]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(
-                f"{path}: another command is changing this run; try again when it is done"
-            ) from None
+            free = os.path.samestat(os.fstat(handle), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            free = False
+        if not free:  # locked, or exchanged for a new folder before the lock of the old one was ours
+            raise OutputError(f"{path}: another command is changing this run; try again when it is done")
         run = open_run(path)  # as it is now that the lock is ours
-        for left in path.parent.glob(f".{path.name}.*.{_LEFT}"):
+        for left in left_behind(path):
             shutil.rmtree(left, ignore_errors=True)
         yield run
     finally:

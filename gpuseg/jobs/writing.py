@@ -22,7 +22,7 @@ from gpuseg.jobs.pipeline import Segmentation
 from gpuseg.jobs.quality_file import quality_json
 from gpuseg.jobs.runs import REJECTS
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.suppression import SUPPRESSED
+from gpuseg.jobs.suppression import SUPPRESSED, WHAT_IT_IS
 from gpuseg.jobs.workbook import profiles_workbook
 
 REPORT = "report.html"
@@ -40,7 +40,7 @@ _LINES = {
     REVIEW: "proposed names with their evidence: change and sign them, then gpuseg names",
     f"{FOLDER}/model.json": "the model: gpuseg assign gives new customers a segment",
     f"{FOLDER}/arrays.safetensors": "the model's centres",
-    SUPPRESSED: "keyed hashes of erased customers, who may not come back",
+    SUPPRESSED: WHAT_IT_IS,
     REPORT: "the report: open this first",
 }
 

@@ -53,7 +53,7 @@ def test_the_erased_stay_out(tmp_path):
         out = tmp_path / f"out{number}.csv"
         found = assign_file(where, tmp_path / "lines.parquet", out)
         assert found.erased == 1
-        assert "1 were erased from the run before and are left out." in found.summary
+        assert "1 were erased before and are left out." in found.summary
         assert b"C00003" not in out.read_bytes()
         assert b"C00004" in out.read_bytes()
 

@@ -62,7 +62,7 @@ def test_other_files_keep_their_bytes_and_the_manifest_tells(tmp_path):
     done = erase_customers(folder, ids_file(tmp_path))
     after = small_runs.contents(folder)
     changed = {name for name in after if before.get(name) != after[name]}
-    assert changed == {"manifest.json", SUPPRESSED, *done.rows}
+    assert changed == {"manifest.json", "README.txt", SUPPRESSED, *done.rows}
     (entry,) = small_runs.manifest(folder)["erased"]
     assert (entry["customers"], entry["rows"]) == (3, done.rows)
     files = {file["name"]: file for file in small_runs.manifest(folder)["files"]}
@@ -73,7 +73,17 @@ def test_other_files_keep_their_bytes_and_the_manifest_tells(tmp_path):
     again = erase_customers(folder, ids_file(tmp_path, "C00003\nC00004", "more.txt"))
     assert (again.asked, again.found, len(small_runs.manifest(folder)["erased"])) == (2, 1, 2)
     assert "1 were not in this run" in again.summary
-    assert len(load_suppression(folder).hashes) == 4
+    (kept,) = load_suppression(folder).lists
+    assert len(kept.hashes) == 4
+    told = (folder / "README.txt").read_text(encoding="utf-8").splitlines()
+    assert told[:2] == [
+        "What is in this folder.",
+        "suppressed.json: keyed hashes of erased customers, who may not come back",
+    ]
+    assert [line.partition(" on ")[0] for line in told[2:]] == [
+        "3 customers were erased",
+        "1 customers were erased",
+    ]
 
 
 def test_the_list_blocks_and_holds_no_ids(tmp_path):
@@ -88,7 +98,7 @@ def test_the_list_blocks_and_holds_no_ids(tmp_path):
         False,
         True,
     ]
-    assert load_suppression(tmp_path) is None
+    assert not load_suppression(tmp_path)
 
 
 def test_a_number_and_its_text_are_both_blocked():
@@ -100,12 +110,35 @@ def test_a_number_and_its_text_are_both_blocked():
 
 def test_two_lists_share_no_hash():
     one, other = Suppression().adding(["a"]), Suppression().adding(["a"])
-    assert not one.hashes & other.hashes
+    assert not one.lists[0].hashes & other.lists[0].hashes
     assert Suppression.of_bytes(one.to_bytes(), None) == one
 
 
+def test_lists_that_meet_lie_beside_each_other():
+    one, other, third = (Suppression().adding([key]) for key in "abc")
+    keys = pa.array(["a", "b", "c", "d"])
+    met = one.merged(other)
+    assert met.blocked(keys).tolist() == [True, True, False, False]
+    assert met == other.merged(one) == met.merged(one).merged(Suppression())
+    assert met.merged(third) == one.merged(other.merged(third))
+    assert one.adding(["d"]).merged(one) == one.adding(["d"])
+    assert met.adding(["d"]).blocked(keys).tolist() == [True, True, False, True]
+    assert Suppression.of_bytes(met.to_bytes(), None) == met
+    assert met
+    assert not Suppression()
+    assert met.blocked(keys.dictionary_encode()).tolist() == met.blocked(keys).tolist()
+
+
+def test_a_list_of_before_several_were_kept_is_read():
+    one = Suppression().adding(["a"])
+    (kept,) = one.lists
+    old = {"format": 1, "hash": "hmac-sha256", "key": kept.key.hex(), "hashes": sorted(kept.hashes)}
+    assert Suppression.of_bytes(json.dumps(old).encode(), None) == one
+
+
 @pytest.mark.parametrize(
-    "content", [b"{", b"[]", b'{"format": 2, "key": "", "hashes": []}', b'{"format": 1}']
+    "content",
+    [b"{", b"[]", b'{"format": 2, "key": "", "hashes": []}', b'{"format": 1}', b'{"format": 3, "lists": []}'],
 )
 def test_a_damaged_list_lets_nobody_in(tmp_path, content):
     folder = small_runs.run_folder(tmp_path)

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from gpuseg import datasets
 from gpuseg.cli import app
-from gpuseg.errors import InputError, SchemaError
+from gpuseg.errors import InputError, OutputError, SchemaError
+from gpuseg.jobs import run as run_module
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.run import run_job
 from gpuseg.jobs.runs import open_run
@@ -264,20 +265,131 @@ def test_a_refresh_keeps_ids_and_names(make, tmp_path):
     assert sizes != sorted(sizes, reverse=True)
 
 
-def test_erased_customers_may_not_come_back(make, tmp_path):
-    path = make()
-    first = run_job(path, tmp_path / "a", SilentProgress())
-    (tmp_path / "ids.txt").write_text("C00007\nC00009\n")
-    done = CliRunner().invoke(app, ["erase", str(first.folder), "--ids", str(tmp_path / "ids.txt")])
+def erase(folder, *ids, arguments=()):
+    (folder.parent.parent / "ids.txt").write_text("\n".join(ids))
+    done = CliRunner().invoke(
+        app, ["erase", str(folder), "--ids", str(folder.parent.parent / "ids.txt"), *arguments]
+    )
     assert done.exit_code == 0, done.output
-    with pytest.raises(InputError, match="2 customers who were erased are among the records"):
-        run_job(path, tmp_path / "b", SilentProgress(), first.folder)
-    assert not (tmp_path / "b").exists()
+    return done.stdout
+
+
+def held(folder, *ids):
+    """Files under a folder in which one of these ids can be read, Parquet unpacked."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            if path.suffix == ".parquet":
+                content += str(pq.read_table(path).to_pylist()).encode()
+            found |= {path.relative_to(folder).as_posix() for key in ids if key.encode() in content}
+    return found
+
+
+def test_erased_customers_are_left_out_of_every_later_run(make, tmp_path, caplog):
+    path = make(use_case=CASE)
+    first = run_job(path, None, SilentProgress())
+    assert held(tmp_path / "runs", "C00013", "C00040")
+    said = erase(first.folder, "C00013", "C00040")
+    assert f"{tmp_path / 'runs' / 'made-up' / 'suppressed.json'} keeps them out of new runs" in said
+    assert held(tmp_path / "runs", "C00013", "C00040") == set()
+    readme = (first.folder / "README.txt").read_text(encoding="utf-8")
+    assert "\nsuppressed.json: keyed hashes of erased customers, who may not come back\n" in readme
+    assert "\n2 customers were erased on 20" in readme
+    before = quality(first)["outcome"]
+    for refresh in (None, first.folder):
+        caplog.clear()
+        later = run_job(path, None, SilentProgress(), refresh)
+        run = open_run(later.folder)
+        assert held(later.folder, "C00013", "C00040") == set()
+        assert run.manifest["counts"]["customers"] == N - 2
+        assert run.manifest["counts"]["customers_erased_left_out"] == 2
+        lines = run.manifest["counts"]["rows_left_out_by_reason"]["customer erased"]
+        assert lines == len([key for key in records()["customer"].to_pylist() if key in {"C00013", "C00040"}])
+        assert f"{lines} rows left out: 2 customers who were erased" in caplog.text
+        page = later.report.read_text(encoding="utf-8")
+        assert "Members who were erased" in page
+        assert "customer erased" not in page  # as many lines as one of them bought would be told
+        assert (later.folder / "suppressed.json").read_bytes() == (
+            tmp_path / "runs" / "made-up" / "suppressed.json"
+        ).read_bytes()
+        assert "suppressed.json: " in (later.folder / "README.txt").read_text(encoding="utf-8")
+        # Both were sent a letter, one of them bought a ticket.
+        after = quality(later)["outcome"]
+        assert sum(entry["contacted"] for entry in before["segments"]) == 70
+        assert sum(entry["contacted"] for entry in after["segments"]) == 68
+        assert sum(entry["with_outcome"] for entry in after["segments"]) == (
+            sum(entry["with_outcome"] for entry in before["segments"]) - 1
+        )
+
+
+def test_a_run_is_as_if_the_erased_had_never_been_there(make, tmp_path):
+    path = make()
+    first = run_job(path, None, SilentProgress())
+    erase(first.folder, "C00013", "C00040")
+    later = run_job(path, tmp_path / "later", SilentProgress())
     table = records()
-    gone = pc.is_in(table["customer"], value_set=pa.array(["C00007", "C00009"]))
+    gone = pc.is_in(table["customer"], value_set=pa.array(["C00013", "C00040"]))
     pq.write_table(table.filter(pc.invert(gone)), tmp_path / "sales.parquet")
-    later = run_job(path, tmp_path / "c", SilentProgress(), first.folder)
-    assert (later.folder / "suppressed.json").read_bytes() == (first.folder / "suppressed.json").read_bytes()
+    (tmp_path / "runs" / "made-up" / "suppressed.json").unlink()
+    never = run_job(path, tmp_path / "never", SilentProgress())
+    same = {file.name for file in later.folder.iterdir()} - {
+        "suppressed.json",
+        "manifest.json",
+        "README.txt",
+        "report.html",
+        "profiles.xlsx",
+        "model",
+    }
+    assert len(same) > 5
+    for name in (*same, "model/model.json", "model/arrays.safetensors"):
+        assert (later.folder / name).read_bytes() == (never.folder / name).read_bytes(), name
+
+
+def test_lists_of_runs_elsewhere_meet_that_of_the_job(make, tmp_path):
+    path = make()
+    (tmp_path / "else").mkdir()
+    away = run_job(path, tmp_path / "else" / "a", SilentProgress())
+    here = run_job(path, None, SilentProgress())
+    assert "this run is not where its job's runs are" in erase(away.folder, "C00007")
+    erase(here.folder, "C00009")
+    later = run_job(path, None, SilentProgress(), away.folder)
+    assert held(later.folder, "C00007", "C00009") == set()
+    # What that run knew is known to the job from now on.
+    again = run_job(path, None, SilentProgress())
+    assert held(again.folder, "C00007", "C00009") == set()
+    assert open_run(again.folder).manifest["counts"]["customers_erased_left_out"] == 2
+
+
+def test_nobody_comes_back_who_is_erased_while_a_run_computes(make, tmp_path, monkeypatch):
+    path = make()
+    first = run_job(path, None, SilentProgress())
+    work = run_module.segment_customers
+
+    def meanwhile(*arguments):
+        found = work(*arguments)
+        erase(first.folder, "C00007")
+        return found
+
+    monkeypatch.setattr(run_module, "segment_customers", meanwhile)
+    with pytest.raises(
+        OutputError, match="1 customers were erased while this run computed; nothing was written"
+    ):
+        run_job(path, None, SilentProgress())
+    assert held(tmp_path / "runs", "C00007") == set()
+    assert [one.name for one in (tmp_path / "runs").iterdir() if one.name.startswith(("made-up-", "."))] == [
+        first.folder.name
+    ]
+
+
+def test_all_runs_of_a_job_are_erased_from(make, tmp_path):
+    path = make()
+    folders = [run_job(path, None, SilentProgress()).folder for _ in range(3)]
+    said = erase(folders[0], "C00007", "C00009")
+    assert f"Other runs of this job still hold them: {folders[1].name} (2), {folders[2].name} (2)" in said
+    erase(folders[0], "C00007", "C00009", arguments=["--all-runs"])
+    assert held(tmp_path / "runs", "C00007", "C00009") == set()
+    assert len([one for one in (tmp_path / "runs").iterdir() if not one.name.startswith("made-up")]) == 0
 
 
 def test_init_check_and_run(tmp_path, monkeypatch):
