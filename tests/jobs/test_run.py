@@ -287,7 +287,7 @@ def held(folder, *ids):
 
 
 def test_erased_customers_are_left_out_of_every_later_run(make, tmp_path, caplog):
-    path = make(use_case=CASE)
+    path = make(segments={"clusters": [3]}, use_case=CASE)
     first = run_job(path, None, SilentProgress())
     assert held(tmp_path / "runs", "C00013", "C00040")
     said = erase(first.folder, "C00013", "C00040")
@@ -324,7 +324,7 @@ def test_erased_customers_are_left_out_of_every_later_run(make, tmp_path, caplog
 
 
 def test_a_run_is_as_if_the_erased_had_never_been_there(make, tmp_path):
-    path = make()
+    path = make(segments={"clusters": [3]})
     first = run_job(path, None, SilentProgress())
     erase(first.folder, "C00013", "C00040")
     later = run_job(path, tmp_path / "later", SilentProgress())
@@ -347,7 +347,7 @@ def test_a_run_is_as_if_the_erased_had_never_been_there(make, tmp_path):
 
 
 def test_lists_of_runs_elsewhere_meet_that_of_the_job(make, tmp_path):
-    path = make()
+    path = make(segments={"clusters": [3]})
     (tmp_path / "else").mkdir()
     away = run_job(path, tmp_path / "else" / "a", SilentProgress())
     here = run_job(path, None, SilentProgress())
@@ -362,7 +362,7 @@ def test_lists_of_runs_elsewhere_meet_that_of_the_job(make, tmp_path):
 
 
 def test_nobody_comes_back_who_is_erased_while_a_run_computes(make, tmp_path, monkeypatch):
-    path = make()
+    path = make(segments={"clusters": [3]})
     first = run_job(path, None, SilentProgress())
     work = run_module.segment_customers
 
@@ -383,7 +383,7 @@ def test_nobody_comes_back_who_is_erased_while_a_run_computes(make, tmp_path, mo
 
 
 def test_all_runs_of_a_job_are_erased_from(make, tmp_path):
-    path = make()
+    path = make(segments={"clusters": [3]})
     folders = [run_job(path, None, SilentProgress()).folder for _ in range(3)]
     said = erase(folders[0], "C00007", "C00009")
     assert f"Other runs of this job still hold them: {folders[1].name} (2), {folders[2].name} (2)" in said
