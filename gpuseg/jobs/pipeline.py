@@ -18,6 +18,7 @@ from gpuseg.core.promise import Promise
 from gpuseg.customers.cohorts import CohortRetention, cohort_retention
 from gpuseg.customers.features import customer_state, customer_summary, features
 from gpuseg.customers.frames import FACTS
+from gpuseg.customers.outliers import Outliers
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError
 from gpuseg.insight.alternatives import Alternative, alternatives
@@ -30,6 +31,7 @@ from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.style_profile import StyleProfile, style_profiles
 from gpuseg.insight.styles import SpendingStyles, spending_styles
 from gpuseg.insight.words import Wording
+from gpuseg.jobs.outlier_steps import as_built, other_actions, set_apart
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.steps import categories, choose, equal_groups, names, not_building, number_by_size, numbers
@@ -54,8 +56,10 @@ class Segmentation:
         The choices.
     keys : pyarrow.Array
         Customers in the segments, ascending.
+    outliers : Outliers
+        Of all customers with features: of ``keys``, and of those who were left out.
     unplaced : pyarrow.Table
-        The others, in the fallback segment: key and ``fallback_reason``.
+        The others, in the fallback segment: key, ``fallback_reason``, ``is_outlier``.
     feature_names : tuple of str
         What built the segments.
     facts : dict
@@ -97,6 +101,7 @@ class Segmentation:
     tx: Transactions
     settings: Settings
     keys: pa.Array
+    outliers: Outliers
     unplaced: pa.Table
     feature_names: tuple[str, ...]
     facts: dict[str, Any]
@@ -177,11 +182,14 @@ def segment_customers(
         state = customer_state(tx, settings.as_of)
         shares, kept_out = categories(tx, state, settings)
         built = features(tx, settings.as_of, shares, opt_in=settings.opt_in, state=state)
-        built = built.drop_columns(not_building(built.column_names, settings.describe_only))
+        everybody = built.drop_columns(not_building(built.column_names, settings.describe_only))
         summary = customer_summary(tx, settings.as_of, shares, opt_in=settings.opt_in, state=state)
-        stage.add_rows(len(built))
+        stage.add_rows(len(everybody))
+    with stages.stage("find outliers") as stage:
+        outliers, built = set_apart(everybody, settings)
+        stage.add_rows(len(everybody))
     with stages.stage("scale features") as stage:
-        scaler, weights, scaled = equal_groups(built)
+        scaler, weights, scaled = equal_groups(as_built(built, outliers.bounds))
         stage.add_rows(len(scaled))
     customer = tx.roles.customer
     with stages.stage("choose the number of segments") as stage:
@@ -196,7 +204,9 @@ def segment_customers(
         squared = silhouettes(scaled, segment_ids, metric="sqeuclidean")
         stage.add_rows(len(scaled))
     with stages.stage("try other choices") as stage:
-        tried = alternatives(scaled, weights, segment_ids, choice, settings.seed)
+        tried = alternatives(
+            scaled, weights, segment_ids, choice, settings.seed, other_actions(everybody, outliers, choice.k)
+        )
         stage.add_rows(len(scaled))
     with stages.stage("follow cohorts") as stage:
         retention = cohort_retention(tx, settings.period, settings.coverage, settings.lookback)
@@ -211,11 +221,7 @@ def segment_customers(
     with stages.stage("score spending styles") as stage:
         styles = spending_styles(tx, settings.as_of, opt_in=settings.opt_in)
         stage.add_rows(len(styles.table))
-    found = None
-    if asked is not None:
-        with stages.stage("compare the outcome", Promise.REPEATABLE) as stage:
-            found = answer(asked, keys, segment_ids, built)
-            stage.add_rows(found.rates.whole.base)
+    found = None if asked is None else _answer(asked, keys, segment_ids, built, stages)
     facts = _facts(built)
     rates = {} if found is None else {s.segment_id: s.rate.value for s in found.rates.segments if s.rate.base}
     model = build_model(
@@ -229,12 +235,14 @@ def segment_customers(
         used_ids=used_ids,
         truths=None if asked is None else asked.truths(keys),
         min_cell=settings.min_cell,
+        outliers=outliers.bounds,
     )
     return Segmentation(
         tx=tx,
         settings=settings,
         keys=keys,
-        unplaced=_unplaced(summary[customer].filter(pc.invert(placed)), customer),
+        outliers=outliers,
+        unplaced=_unplaced(summary, everybody, outliers, customer),
         feature_names=tuple(name for name in built.column_names if name != customer),
         facts=facts,
         choice=choice,
@@ -273,9 +281,20 @@ def _facts(built: pa.Table) -> dict[str, Any]:
     return found
 
 
-def _unplaced(keys: pa.ChunkedArray, customer: str) -> pa.Table:
-    """Customers without features, and why."""
-    return pa.table({customer: keys, FALLBACK_REASON: pa.array([NO_PURCHASE] * len(keys), pa.string())})
+def _answer(asked: Asked, keys: pa.Array, segment_ids: Int32, built: pa.Table, stages: Stages) -> Answer:
+    with stages.stage("compare the outcome", Promise.REPEATABLE) as stage:
+        found = answer(asked, keys, segment_ids, built)
+        stage.add_rows(found.rates.whole.base)
+    return found
+
+
+def _unplaced(summary: pa.Table, everybody: pa.Table, outliers: Outliers, customer: str) -> pa.Table:
+    """Customers without features, outliers who are dropped, and why."""
+    known = pc.is_in(summary[customer], value_set=everybody[customer].combine_chunks())
+    keys = summary[customer].filter(pc.invert(known))
+    without = pa.table({customer: keys, FALLBACK_REASON: pa.array([NO_PURCHASE] * len(keys), pa.string())})
+    dropped = outliers.dropped(everybody, FALLBACK_REASON)
+    return pa.concat_tables([without, dropped], promote_options="default")
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -140,6 +140,7 @@ def settings_of(job: JobFile) -> Settings:
         min_size=None if case is None else case.min_size,
         max_share=None if case is None else case.max_share,
         n_boot=N_BOOT,
+        outliers=job.outliers.as_rule(),
         min_cell=job.min_cell,
         reading=_reading(job),
     )
@@ -171,9 +172,5 @@ def _require_possible(job: JobFile, path: Path) -> None:
         for name in job.attributes()
         if job.columns[name] in {"build", "describe"}
     ]
-    if job.outliers != "flag":
-        problems.append(
-            f"outliers: {job.outliers} is not what a run can do; use flag, which keeps and marks them"
-        )
     if problems:
         raise SchemaError(str(path), problems)

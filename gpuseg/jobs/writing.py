@@ -174,6 +174,7 @@ def _counts(found: Segmentation) -> Mapping[str, Any]:
         "customers": found.facts["n_customers"],
         "customers_in_segments": found.profiles.n_customers,
         "customers_without_purchase": found.facts["n_without_purchase"],
+        "outliers": found.outliers.facts(),
         "customers_with_neutral_regularity": found.facts["n_neutral_regularity"],
         "fallback_segment": FALLBACK_ID,
         "segments": {

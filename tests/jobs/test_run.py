@@ -225,7 +225,6 @@ def test_outcomes_that_cannot_be_used(make, tmp_path, change, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"outliers": "drop"}, "outliers: drop is not what a run can do"),
         ({"columns": {"product": "describe"}}, "'product' may describe, but segments are built"),
     ],
 )
