@@ -23,7 +23,7 @@ from gpuseg.jobs.runs import open_run
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.suppression import SUPPRESSED, load_suppression
-from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
+from gpuseg.jobs.writing import REPORT, customers_of, run_id_of, write_manifest, write_report, write_tables
 
 N_BOOT = 20
 """Bootstrap replicates behind the stability of a job's segments."""
@@ -109,8 +109,7 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
         found = segment_customers(tx, settings_of(job), stages, wording, asked, previous)
         said = findings(found.profiles, found.names, found.certainty, wording, found.answer)
         report = report_of(found, words_of(job), Path(job.source.path).name, started, wording)
-        customers = found.summary[tx.roles.customer]
-        carried = until_published.enter_context(publishing(runs / name, erased, customers))
+        carried = until_published.enter_context(publishing(runs / name, erased, customers_of(found)))
         with stages.stage("write results") as stage:
             if carried:
                 folder.write_bytes(SUPPRESSED, carried.to_bytes())
