@@ -26,6 +26,10 @@ def assign(
     as_of: Annotated[
         str | None, typer.Option("--as-of", help="Last day of transactions that counts, YYYY-MM-DD.")
     ] = None,
+    customers: Annotated[
+        Path | None,
+        typer.Option("--customers", help="Table of customers, where the model was made with one."),
+    ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -33,7 +37,7 @@ def assign(
     with exit_codes(debug=debug):
         from gpuseg.jobs.assign import assign_file
 
-        _say(assign_file(model, file, out, as_of).summary, quiet=quiet)
+        _say(assign_file(model, file, out, as_of, customers).summary, quiet=quiet)
 
 
 @runs.command()

@@ -18,6 +18,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpuseg.customers.attribute_encoding import Encoding, attribute_of, encode_all
+from gpuseg.customers.attributes import (
+    AttributeValues,
+    attributes_of_records,
+    attributes_of_table,
+    require_known,
+)
 from gpuseg.customers.features import customer_state, customer_summary, day_number
 from gpuseg.customers.finishing import feature_table
 from gpuseg.customers.frames import CUSTOMER, FACTS
@@ -60,6 +67,11 @@ class Recipe:
         Kinds or names of sensitive categories that count all the same: for those that training did not meet.
     neutral : mapping of str to float
         Features of what is bought, for customers who bought nothing that counts: means of training.
+    attributes : tuple of Encoding
+        What customers are, as far as it builds segments, and how it becomes features.
+    attribute_table : mapping of str to object or None
+        How a table of customers was read, if some attributes came from one: ``customer`` and ``names`` (columns), and
+        ``csv``. JSON values only.
     """
 
     roles: Mapping[str, str]
@@ -73,6 +85,14 @@ class Recipe:
     left_out: tuple[str, ...] = ()
     opt_in: tuple[str, ...] = ()
     neutral: Mapping[str, float] = field(default_factory=dict)
+    attributes: tuple[Encoding, ...] = ()
+    attribute_table: Mapping[str, Any] | None = None
+
+    @property
+    def attributes_of_records(self) -> tuple[str, ...]:
+        """The attributes that came with the records."""
+        elsewhere = () if self.attribute_table is None else self.attribute_table["names"]
+        return tuple(found.name for found in self.attributes if found.name not in elsewhere)
 
     @property
     def customer(self) -> str:
@@ -114,6 +134,8 @@ def recipe_of(
     facts: Mapping[str, Any],
     as_of: str | None,
     reading: Mapping[str, Any] | None = None,
+    encodings: Sequence[Encoding] = (),
+    attribute_table: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of features that were made of these transactions.
 
@@ -129,6 +151,10 @@ def recipe_of(
         As the job declared it.
     reading : mapping of str to object, optional
         Options with which the records were read; JSON values only.
+    encodings : sequence of Encoding
+        Of the attributes.
+    attribute_table : mapping of str to object, optional
+        How a table of customers was read; JSON values only.
     """
     left_out = tuple(facts["sensitive_left_out"])
     return Recipe(
@@ -143,21 +169,25 @@ def recipe_of(
         left_out=left_out,
         opt_in=tuple(facts["opt_in"]),
         neutral=dict(facts["neutral"]),
+        attributes=tuple(encoding for encoding in encodings if encoding.builds),
+        attribute_table=attribute_table,
     )
 
 
 def rows_of(
-    customers: Any, recipe: Recipe, names: Sequence[str], as_of: str | dt.date | None
+    customers: Any, recipe: Recipe, names: Sequence[str], as_of: str | dt.date | None, attributes: Any = None
 ) -> CustomerRows:
     """Features of customers by a recipe.
 
     Raises
     ------
     InputError
-        They are no transactions and no table with these features.
+        They are no transactions and no table with these features, or an attribute is missing.
     """
     if isinstance(customers, Transactions):
-        return _from_transactions(customers, recipe, names, as_of)
+        return _from_transactions(customers, recipe, names, as_of, attributes)
+    if attributes is not None:
+        raise InputError("attributes= is for transactions; a table of features has all columns already")
     if as_of is not None:
         raise InputError(
             f"as_of={as_of!r} is for transactions; features that are made have their day already"
@@ -167,7 +197,7 @@ def rows_of(
 
 
 def _from_transactions(
-    tx: Transactions, recipe: Recipe, names: Sequence[str], as_of: str | dt.date | None
+    tx: Transactions, recipe: Recipe, names: Sequence[str], as_of: str | dt.date | None, attributes: Any
 ) -> CustomerRows:
     if tx.kind == "dask":
         raise InputError(f"{tx.where}: a Dask frame; read the files, or assign a table of features")
@@ -186,6 +216,7 @@ def _from_transactions(
         plain, day_number(day), recipe.categories, state, opt_in=counts, neutral=recipe.neutral
     )
     _say_left_out(built, recipe, as_of, tx.where)
+    built = _with_attributes(built, plain, recipe, attributes)
     found = _from_table(tx.roles.customer, built, names)
     everybody = customer_summary(plain, day, 0, opt_in=counts, state=state)[tx.roles.customer]
     rest = everybody.filter(pc.invert(pc.is_in(everybody, value_set=found.keys))).combine_chunks()
@@ -194,6 +225,38 @@ def _from_transactions(
     usable = np.concatenate([found.usable, np.zeros(len(rest), np.bool_)])
     reasons = pa.concat_arrays([found.reasons, pa.array([NO_PURCHASE] * len(rest), pa.string())])
     return CustomerRows(tx.roles.customer, keys, values, usable, reasons, from_transactions=True)
+
+
+def _with_attributes(built: pa.Table, tx: Transactions, recipe: Recipe, given: Any) -> pa.Table:
+    """The features with those that are made of attributes: of the records, and of the table that was given."""
+    if not recipe.attributes:
+        return built
+    customer = tx.roles.customer
+    known = attributes_of_records(tx, day_number(facts_of(built)["as_of"]))
+    if given is not None:
+        known = known.joined(_given(given, recipe), built[customer])
+    require_known(known, [encoding.name for encoding in recipe.attributes], tx.where)
+    for name, column in encode_all(recipe.attributes, known, built[customer], tx.where).items():
+        built = built.append_column(name, pa.array(column))
+    return built
+
+
+def _given(attributes: Any, recipe: Recipe) -> AttributeValues:
+    if isinstance(attributes, AttributeValues):
+        return attributes
+    table = recipe.attribute_table or {"customer": recipe.customer, "names": ()}
+    key, found = _as_arrow(attributes, table["customer"])
+    names = [
+        encoding.name
+        for encoding in recipe.attributes
+        if encoding.name in (table["names"] or found.column_names)
+    ]
+    absent = [name for name in (key, *names) if name not in found.column_names]
+    if absent:
+        raise InputError(
+            f"the table of customers has no column {absent[0]!r}; it has {', '.join(found.column_names[:12])}"
+        )
+    return attributes_of_table(found, key, names, "the table of customers")
 
 
 def _with_categories(state: Any, recipe: Recipe, where: str) -> Any:
@@ -293,7 +356,7 @@ def missing_reasons(unknown: npt.NDArray[np.bool_], names: Sequence[str]) -> pa.
     names : sequence of str
         The features.
     """
-    said = np.array([*(f"{name} is missing" for name in names), ""], dtype=object)
+    said = np.array([*(f"{attribute_of(name) or name} is missing" for name in names), ""], dtype=object)
     first = np.where(unknown.any(axis=1), unknown.argmax(axis=1), len(names))
     return pa.array(said[first], pa.string(), mask=first == len(names))
 

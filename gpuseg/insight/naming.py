@@ -28,19 +28,24 @@ class Difference:
         In what.
     superiority : float
         Probability that a random customer of the segment lies above a random one of the rest.
-    median, population_median : float
-        In original units.
+    typical, population_typical : float
+        Medians in original units; of what customers have or have not, the share of those who have it.
     """
 
     measure: Measure
     superiority: float
-    median: float
-    population_median: float
+    typical: float
+    population_typical: float
 
     @property
     def strength(self) -> float:
         """Distance of the superiority from 1/2, 0 to 1/2."""
         return abs(self.superiority - 0.5)
+
+    @property
+    def figure(self) -> str:
+        """What the typical values are: "median" or "share"."""
+        return "share" if self.measure.binary else "median"
 
     @property
     def phrase(self) -> str:
@@ -63,19 +68,21 @@ def differences(profiles: Profiles, segment_id: int) -> tuple[Difference, ...]:
     tuple of Difference
         May be empty: the segment is close to average. Ties keep the order of the measures.
     """
-    found = []
+    differing = []
     for entry in profiles.measures:
         if not entry.measure.family:
             continue
         own = entry.segment(segment_id)
         if math.isnan(own.superiority):
             continue
-        difference = Difference(entry.measure, own.superiority, own.figures.median, entry.population.median)
+        binary = entry.measure.binary
+        typical = (found.mean if binary else found.median for found in (own.figures, entry.population))
+        difference = Difference(entry.measure, own.superiority, *typical)
         if difference.strength >= MEDIUM_EFFECT:
-            found.append(difference)
-    found.sort(key=lambda difference: -difference.strength)
+            differing.append(difference)
+    differing.sort(key=lambda difference: -difference.strength)
     strongest: dict[str, Difference] = {}
-    for difference in found:
+    for difference in differing:
         strongest.setdefault(difference.measure.family, difference)
     return tuple(strongest.values())
 

@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gpuseg.customers.attributes import AttributeValues
 from gpuseg.customers.transactions import Transactions, read_transactions
 from gpuseg.errors import InputError, SourceError
 from gpuseg.insight.model import MARGIN, NOVELTY, SegmentModel
 from gpuseg.insight.model_files import FOLDER, RECORD, load_model
+from gpuseg.jobs.customer_table import table_beside
 from gpuseg.jobs.formats import KINDS, table_bytes
 from gpuseg.jobs.job_list import known_to
 from gpuseg.jobs.one_file import refuse_existing, write_new_file
@@ -62,7 +64,9 @@ class Assigned:
         return "\n".join(lines)
 
 
-def assign_file(model: Path, source: Path, out: Path, as_of: str | None = None) -> Assigned:
+def assign_file(
+    model: Path, source: Path, out: Path, as_of: str | None = None, customers: Path | None = None
+) -> Assigned:
     """Assign the customers of a file and write their segments into a new one.
 
     Parameters
@@ -75,6 +79,8 @@ def assign_file(model: Path, source: Path, out: Path, as_of: str | None = None) 
         The file to make; its ending says the format: .csv, .parquet or .json.
     as_of : str ("YYYY-MM-DD"), optional
         Last day of transactions that counts.
+    customers : Path, optional
+        Table of customers, where the model was made with one, with the same columns.
 
     Returns
     -------
@@ -96,7 +102,8 @@ def assign_file(model: Path, source: Path, out: Path, as_of: str | None = None) 
     built = _features(source, loaded)
     if built is None:
         tx = _transactions(source, loaded, gone)
-        table, told, erased = loaded.assign(tx, as_of), "transactions", tx.n_erased
+        table, told = loaded.assign(tx, as_of, _attributes(customers, loaded, tx)), "transactions"
+        erased = tx.n_erased
     else:
         table, told = loaded.assign(built, as_of), "features"
         blocked = gone.blocked(table.column(0))
@@ -124,8 +131,29 @@ def _transactions(source: Path, model: SegmentModel, gone: Suppression) -> Trans
     if gone:
         options["erased"] = gone.blocked
     return read_transactions(
-        str(source), time_zone=recipe.time_zone, minor_units=recipe.minor_units, **options
+        str(source),
+        time_zone=recipe.time_zone,
+        minor_units=recipe.minor_units,
+        attributes=recipe.attributes_of_records,
+        **options,
     )
+
+
+def _attributes(customers: Path | None, model: SegmentModel, tx: Transactions) -> AttributeValues | None:
+    recipe = model.recipe
+    beside = {found.name for found in recipe.attributes} - {*recipe.attributes_of_records}
+    record = recipe.attribute_table
+    if record is None or not beside:
+        if customers is not None:
+            raise InputError(f"{customers}: the model was made without a table of customers; leave it out")
+        return None
+    names = [name for name in record["names"] if name in beside]
+    if customers is None:
+        raise InputError(
+            f"the model was made with a table of customers ({record['customer']}, {', '.join(names)}); give one: "
+            "--customers FILE"
+        )
+    return table_beside(customers, {**record, "names": names}, tx)
 
 
 def _sizes(table: pa.Table, model: SegmentModel) -> dict[str, int]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from gpuseg.customers.outliers import OUTCOMES
+from gpuseg.customers.attribute_encoding import encoding_of
+from gpuseg.customers.attributes import attributes_of_records
 from gpuseg.customers.parts import first_records
 from gpuseg.customers.roles import value_kind
 from gpuseg.customers.sensitive import KINDS, allowed_categories
@@ -17,6 +18,7 @@ from gpuseg.customers.sources import column_names, open_source
 from gpuseg.customers.texts import times_from_text
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError, SchemaError
+from gpuseg.jobs.customer_table import attribute_rules, read_customers
 from gpuseg.jobs.init import category_names
 from gpuseg.jobs.job_file import JobFile, job_words, read_job
 from gpuseg.jobs.job_problems import nearest
@@ -97,7 +99,7 @@ def check_job(path: Path, head: int = SAMPLE_ROWS) -> str:
                     f"use_case.{name}: {problem}" for problem in _event_problems(job, events, sample, head)
                 ]
     if sample is not None:
-        problems += _choice_problems(sample)
+        problems += [*_value_problems(sample), *_choice_problems(sample)]
     if problems:
         raise SchemaError(str(path), problems)
     assert sample is not None
@@ -118,16 +120,37 @@ def _sample(job: JobFile, head: int, problems: list[str]) -> Sample | None:
 
 
 def _attribute_problems(job: JobFile) -> list[str]:
-    """Columns that the job names, and the files do not have."""
+    """Columns that the job names and does not read, and the files do not have."""
     try:
-        known = column_names(job.locate(job.source.path), job.source.dialect())
+        known = column_names(job.locate(job.source.path), job.source.dialect()) + job.columns_of_customers()
     except InputError:
         return []  # told already
     return [
         f"columns: there is no column {name!r}; {nearest(name, known)}"
         for name in job.attributes()
-        if name not in known
+        if name not in known and name not in job.read_attributes()
     ]
+
+
+def _value_problems(sample: Sample) -> Iterator[str]:
+    """What customers are, and cannot be encoded; of a part of the records only whether the columns can be read."""
+    job, tx = sample.job, sample.tx
+    try:
+        known, given = attributes_of_records(tx), read_customers(job, tx)
+        customers = pa.chunked_array([table["customer"] for table in tx.tables()]).unique()
+        own = customers if tx.customer_type is None else customers.cast(tx.customer_type)
+        if given is not None:
+            known = known.joined(given, own)
+    except SchemaError as error:
+        yield from (f"{error.where}: {problem}" for problem in error.problems)
+    except InputError as error:
+        yield str(error)
+    else:
+        for rule in attribute_rules(job) if sample.whole else ():
+            try:
+                encoding_of(rule, known.of(rule.name, own), "columns")
+            except InputError as error:
+                yield str(error)
 
 
 def _event_problems(
@@ -224,7 +247,10 @@ def _intentions(sample: Sample) -> Iterator[str]:
         for role, column in job.used_roles().items()
         if role in _BUILDERS and job.use_of(column) == "build"
     ]
-    yield f"Builds segments: what customers did, by {', '.join(building)}"
+    did = [] if job.attributes_only else [f"what customers did, by {', '.join(building)}"]
+    attributes = [name for name in job.read_attributes() if job.use_of(name) == "build"]
+    are = [f"what they are, by {', '.join(attributes)}"] if attributes else []
+    yield f"Builds segments ({job.segmentation_type}): {'; '.join(did + are)}"
     for use in ("describe", "protected", "ignore"):
         named = [column for column in job.columns if job.use_of(column) == use]
         if named:
@@ -245,8 +271,6 @@ def _intentions(sample: Sample) -> Iterator[str]:
         if case.validation_window is not None:
             first, last = case.validation_window
             yield f"The outcome from {first} to {last} helps choose the number of segments, and is not reported"
-    rule = job.outliers.as_rule()
-    yield f"Outliers, more than {rule.words} of a feature: {OUTCOMES[rule.action]}"
     yield f"Numbers of segments that are tried: {', '.join(map(str, job.segments.clusters))}"
     yield f"Results go to {job.locate(job.output.folder)}"
     yield "Nothing is wrong with it"

@@ -18,6 +18,7 @@ from gpuseg.insight.outcome import read_outcome
 from gpuseg.jobs.job_file import JobFile, job_words
 from gpuseg.jobs.job_problems import nearest
 from gpuseg.jobs.job_sections import ContactFilter, Outcome
+from gpuseg.jobs.joining import keys_like
 
 
 def read_asked(job: JobFile, tx: Transactions, erased: Erased | None = None) -> Asked | None:
@@ -90,7 +91,7 @@ def _events(
         raise InputError(
             f"{path}: no row is left" + (f" by the filter {events.filter}" if events.filter else "")
         )
-    columns = {events.customer: _customers(table[events.customer], path, events.customer, tx)}
+    columns = {events.customer: keys_like(table[events.customer], path, events.customer, tx)}
     columns |= {name: _clock(table[name], path, name, source.dialect, job) for name in times}
     found = pa.table(columns)
     return found if erased is None else found.filter(pa.array(~erased(found[events.customer])))
@@ -112,19 +113,6 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return column.cast(pa.large_string())
-
-
-def _customers(column: pa.ChunkedArray, path: str, name: str, tx: Transactions) -> pa.ChunkedArray:
-    """Customers from text become whole numbers where those of the records are."""
-    own = tx.customer_type
-    if own is None or not pa.types.is_integer(own) or not pa.types.is_large_string(column.type):
-        return column
-    try:
-        return column.cast(pa.int64())
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"{path}: the customers of the records are whole numbers, but {name!r} holds others ({error})"
-        ) from error
 
 
 def _clock(

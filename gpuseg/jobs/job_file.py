@@ -19,16 +19,18 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 
 from gpuseg.customers import local_time
 from gpuseg.customers.reader import Erased
+from gpuseg.customers.sources import column_names
 from gpuseg.customers.transactions import Transactions, read_transactions
 from gpuseg.errors import SchemaError, SourceError
 from gpuseg.jobs.job_problems import problem_sentences, refuse
 from gpuseg.jobs.job_sections import (
-    ActionOrOutliers,
     Cohorts,
+    Column,
+    ColumnUse,
     Consent,
+    Customers,
     Features,
     Job,
-    Outliers,
     Output,
     PathOrSource,
     Roles,
@@ -70,8 +72,11 @@ class JobFile(Section):
         "error",
         description="Rows that cannot be used stop the run, or are left out, counted and listed in rejects.parquet.",
     )
-    columns: dict[str, Use] = Field(
+    columns: dict[str, ColumnUse] = Field(
         default_factory=dict, description="What a column may do, where it is not the usual."
+    )
+    customers: Customers | None = Field(
+        None, description="A table of customers with columns that say what they are."
     )
     sensitive: Sensitive = Field(
         default_factory=Sensitive, description="Sensitive spend that may be used all the same."
@@ -89,9 +94,8 @@ class JobFile(Section):
     features: Features = Field(default_factory=Features, description="What segments are built from.")
     segments: Segments = Field(default_factory=Segments, description="How many, and the draw.")
     cohorts: Cohorts = Field(default_factory=Cohorts, description="Cohorts by the first purchase.")
-    outliers: ActionOrOutliers = Field(
-        default_factory=Outliers,
-        description="What becomes of extreme customers: flag, winsorise or drop, or a section.",
+    outliers: Literal["flag", "winsorise", "drop"] = Field(
+        "flag", description="What becomes of extreme customers."
     )
     min_cell: Annotated[int, Field(ge=1)] = Field(10, description="Smaller groups are not shown.")
     words: Words = Field(default_factory=Words, description="What this business calls its things.")
@@ -133,12 +137,13 @@ class JobFile(Section):
                     f"the column {column!r} plays several roles; one column may play one role only"
                 )
         for role in _REQUIRED_ROLES:
-            use = self.columns.get(roles[role], "build")
+            use = self.use_of(roles[role])
             if use != "build":
                 problems.append(
                     f"columns: {roles[role]!r} is the {role}, without which there is no segment; not {use}"
                 )
-        builders = [column for column in self.attributes() if self.columns[column] == "build"]
+        problems += self._attribute_problems(roles)
+        builders = [column for column in self.attributes() if self.use_of(column) == "build"]
         if self.segmentation_type == "behavioural" and builders:
             problems.append(
                 f"segmentation_type is behavioural, and columns lets {', '.join(map(repr, builders))} build, which is "
@@ -150,6 +155,22 @@ class JobFile(Section):
                 "columns that build, or make the type behavioural"
             )
         return problems
+
+    def _attribute_problems(self, roles: dict[str, str]) -> Iterator[str]:
+        for role, name in roles.items():
+            given = self.columns.get(name)
+            if isinstance(given, Column) and given != Column(use=given.use):
+                yield f"columns: {name!r} plays the role {role}; say only what it may do, such as {given.use}"
+        for name in self.attributes():
+            column = self.column(name)
+            if "=" in name and column.use in _READ:
+                yield f"columns: {name!r} has = in its name, which parts names from levels; rename it"
+            told = column.type if self.segmentation_type != "mixed" else None
+            if column.use == "build" and told not in {None, self.segmentation_type}:
+                yield (
+                    f"columns: {name!r} is {column.type}, and segmentation_type is {self.segmentation_type}; let it "
+                    "describe, or make the type mixed"
+                )
 
     @property
     def as_of(self) -> dt.date | None:
@@ -172,12 +193,40 @@ class JobFile(Section):
     def use_of(self, column: str) -> Use:
         """What a column may do: as declared; else a role builds, and any other column is ignored."""
         usual: Use = "build" if column in self.roles.declared().values() else "ignore"
-        return self.columns.get(column, usual)
+        found = self.columns.get(column, usual)
+        return found.use if isinstance(found, Column) else found
+
+    def column(self, name: str) -> Column:
+        """All that is declared of a column."""
+        found = self.columns.get(name)
+        return found if isinstance(found, Column) else Column(use=self.use_of(name))
 
     def attributes(self) -> tuple[str, ...]:
         """Declared columns that play no role."""
         played = {*self.roles.declared().values(), self.consent.column}
         return tuple(column for column in self.columns if column not in played)
+
+    @property
+    def attributes_only(self) -> bool:
+        """Whether only what customers are builds segments, and what they do describes them."""
+        return self.segmentation_type not in {"behavioural", "mixed"}
+
+    def read_attributes(self) -> tuple[str, ...]:
+        """Declared columns that play no role and may build or describe: those that are read."""
+        return tuple(name for name in self.attributes() if self.use_of(name) in _READ)
+
+    def columns_of_customers(self) -> list[str]:
+        """Columns of the table of customers; only its header is read.
+
+        Raises
+        ------
+        SourceError
+            There is no such table.
+        """
+        if self.customers is None:
+            return []
+        with job_words():
+            return column_names(self.locate(self.customers.source.path), self.customers.source.dialect())
 
     def read_records(self, head: int | None = None, erased: Erased | None = None) -> Transactions:
         """The records as this job declares them; those without consent, or erased, are left out, and counted.
@@ -196,7 +245,9 @@ class JobFile(Section):
         SourceError
             A file is missing, cut off or empty.
         """
+        elsewhere = self.columns_of_customers()
         options: dict[str, Any] = {**self.used_roles(), "consent": self.consent.column}
+        options["attributes"] = [name for name in self.read_attributes() if name not in elsewhere]
         with job_words():
             return read_transactions(
                 self.locate(self.source.path),

@@ -62,7 +62,7 @@ def problem_sentences(error: ValidationError, written: Written, model: type[Base
     """
     found: dict[str, int] = {}
     for detail in error.errors(include_url=False):
-        place = tuple(part for part in detail["loc"] if part != "[key]")
+        place = tuple(part for part in detail["loc"] if not str(part).startswith("["))
         for sentence in _sentences(detail, place, written, model):
             found.setdefault(sentence, written.line(place) or 0)
     return sorted(found, key=lambda sentence: found[sentence])

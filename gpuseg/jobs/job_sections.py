@@ -10,14 +10,15 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainValidator,
     StringConstraints,
+    Tag,
     model_validator,
 )
 
 from gpuseg.customers.dialect import CsvDialect
-from gpuseg.customers.outliers import LIMITS, OutlierRule
 from gpuseg.customers.sensitive import KINDS
 from gpuseg.jobs.job_problems import refuse
 
@@ -25,9 +26,6 @@ FIRST_YEAR, LAST_YEAR = 1900, 2199
 """Years of commerce: any other is taken for an error of entry."""
 
 MOST_CATEGORIES = 200
-
-Action = Literal["flag", "winsorise", "drop"]
-"""What becomes of extreme customers."""
 
 Scalar = str | int | float | bool
 
@@ -37,6 +35,7 @@ Use = Literal["build", "describe", "protected", "ignore"]
 SegmentationType = Literal[
     "demographic", "behavioural", "attitudinal", "needs-based", "technographic", "mixed"
 ]
+KindOfColumn = Literal["demographic", "attitudinal", "needs-based", "technographic"]
 
 
 def _day(value: Any) -> Any:
@@ -68,10 +67,6 @@ def _one_as_list(value: Any) -> Any:
 
 def _path_as_section(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
-
-
-def _action_as_section(value: Any) -> Any:
-    return {"action": value} if isinstance(value, str) else value
 
 
 def _categories(value: Any) -> int | tuple[str, ...]:
@@ -194,6 +189,47 @@ class Roles(Section):
     def declared(self) -> dict[str, str]:
         """Role to column, only those that are played."""
         return {role: column for role, column in self if column is not None}
+
+
+class Constant(Section):
+    """A value that stands for missing ones."""
+
+    constant: Scalar = Field(description="The value.")
+
+
+class Column(Section):
+    """What an attribute column may do, and what its values mean."""
+
+    use: Use = Field(description="build, describe, protected or ignore.")
+    kind: Literal["number", "category"] | None = Field(
+        None, description="What its values are; by default numbers, where all of them are."
+    )
+    missing: Literal["error", "fallback", "median", "indicator"] | Constant = Field(
+        "error",
+        description="What becomes of customers without a value, where it builds: stop; not placed; the median; told "
+        "apart by a column of their own; or {constant: a value}.",
+    )
+    log: bool = Field(False, description="Take ln(1 + x) of a number that builds: for money and counts.")
+    type: KindOfColumn | None = Field(
+        None, description="What kind of knowledge it is; it has to fit segmentation_type."
+    )
+
+
+def _form_of_column(value: Any) -> str:
+    return "[section]" if isinstance(value, (dict, Column)) else "[use]"
+
+
+ColumnUse = Annotated[
+    Annotated[Use, Tag("[use]")] | Annotated[Column, Tag("[section]")], Discriminator(_form_of_column)
+]
+"""A word, or a section where there is more to say."""
+
+
+class Customers(Section):
+    """A table of customers: one row each, with what they are."""
+
+    source: PathOrSource = Field(description="Where it is: a path, or a section like the job's own source.")
+    customer: Text = Field(description="Column with the key of the customer.")
 
 
 class Sensitive(Section):
@@ -372,32 +408,6 @@ class Segments(Section):
         if len(set(self.clusters)) != len(self.clusters):
             refuse(["clusters names a number twice"])
         return self
-
-
-class Outliers(Section):
-    """Extreme customers: who they are, and what becomes of them."""
-
-    action: Action = Field(
-        "flag",
-        description="flag: keep and mark them; winsorise: pull them in to the bound; drop: leave them out of the fit.",
-    )
-    rule: Literal["zscore", "iqr", "mad"] = Field(
-        "zscore",
-        description="What the bounds are reckoned from: mean and standard deviation, quartiles, or median and MAD.",
-    )
-    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        None,
-        description="Standard deviations (by default 3), interquartile ranges (1.5), or 1.4826 MAD (3.5) to the bound.",
-    )
-
-    def as_rule(self) -> OutlierRule:
-        """The same as the record of the customers' room, with the usual limit where none is said."""
-        return OutlierRule(self.action, self.rule, LIMITS[self.rule] if self.limit is None else self.limit)
-
-
-ActionOrOutliers = Annotated[
-    Outliers, BeforeValidator(_action_as_section, json_schema_input_type=Action | Outliers)
-]
 
 
 class Cohorts(Section):

@@ -144,8 +144,8 @@ def review_bytes(profiles: Profiles, names: Mapping[int, str], currency: str = "
     for segment_id in profiles.segment_ids:
         found = differences(profiles, segment_id)[:_N_EVIDENCE]
         evidence = "; ".join(
-            f"{one.measure.label}: median {format_figure(one.median, one.measure.unit, currency)} against "
-            f"{format_figure(one.population_median, one.measure.unit, currency)}"
+            f"{one.measure.label}: {one.figure} {format_figure(one.typical, one.measure.unit, currency)} against "
+            f"{format_figure(one.population_typical, one.measure.unit, currency)}"
             for one in found
         )
         told = evidence or "close to average in every measure"

@@ -5,41 +5,34 @@ Nothing is written here: the result is a record, from which the tables, the repo
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gpuseg.core.promise import Promise
+from gpuseg.customers.attributes import AttributeValues
 from gpuseg.customers.cohorts import CohortRetention, cohort_retention
-from gpuseg.customers.features import customer_state, customer_summary, features
-from gpuseg.customers.frames import FACTS
-from gpuseg.customers.outliers import Outliers
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError
 from gpuseg.insight.alternatives import Alternative, alternatives
 from gpuseg.insight.answer import Answer, Asked, answer
 from gpuseg.insight.certainty import Certainty, segment_certainties
-from gpuseg.insight.customer_rows import NO_PURCHASE, recipe_of
+from gpuseg.insight.customer_rows import recipe_of
 from gpuseg.insight.measures import measures_of
 from gpuseg.insight.model import FALLBACK_ID, FALLBACK_NAME, SegmentModel, build_model
 from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.style_profile import StyleProfile, style_profiles
 from gpuseg.insight.styles import SpendingStyles, spending_styles
 from gpuseg.insight.words import Wording
-from gpuseg.jobs.outlier_steps import as_built, other_actions, set_apart
+from gpuseg.jobs.building import build
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.steps import categories, choose, equal_groups, names, not_building, number_by_size, numbers
+from gpuseg.jobs.steps import choose, equal_groups, names, number_by_size, numbers
 from gpuseg.quality.choose_k import KChoice, effective_number
 from gpuseg.quality.silhouette import Silhouettes, silhouettes
-
-FALLBACK_REASON = "fallback_reason"
-"""Column with the reason why a customer is in the fallback segment."""
 
 Int32 = npt.NDArray[np.int32]
 
@@ -56,10 +49,8 @@ class Segmentation:
         The choices.
     keys : pyarrow.Array
         Customers in the segments, ascending.
-    outliers : Outliers
-        Of all customers with features: of ``keys``, and of those who were left out.
     unplaced : pyarrow.Table
-        The others, in the fallback segment: key, ``fallback_reason``, ``is_outlier``.
+        The others, in the fallback segment: key and ``fallback_reason``.
     feature_names : tuple of str
         What built the segments.
     facts : dict
@@ -101,7 +92,6 @@ class Segmentation:
     tx: Transactions
     settings: Settings
     keys: pa.Array
-    outliers: Outliers
     unplaced: pa.Table
     feature_names: tuple[str, ...]
     facts: dict[str, Any]
@@ -148,6 +138,7 @@ def segment_customers(
     wording: Wording,
     asked: Asked | None = None,
     previous: SegmentModel | None = None,
+    given: AttributeValues | None = None,
 ) -> Segmentation:
     """Features, scaling, the choice of k, silhouettes, cohorts, profiles and the answer to the decision.
 
@@ -165,6 +156,8 @@ def segment_customers(
         The outcome of the decision, in a window after ``settings.as_of``.
     previous : SegmentModel, optional
         Of an earlier run: segments that are still there keep their ids and names.
+    given : AttributeValues, optional
+        What a table of customers says of them.
 
     Returns
     -------
@@ -179,17 +172,11 @@ def segment_customers(
     if tx.kind != "arrow":
         raise InputError(f"{tx.where}: a {tx.kind} frame; a job reads files or an Arrow table")
     with stages.stage("build features") as stage:
-        state = customer_state(tx, settings.as_of)
-        shares, kept_out = categories(tx, state, settings)
-        built = features(tx, settings.as_of, shares, opt_in=settings.opt_in, state=state)
-        everybody = built.drop_columns(not_building(built.column_names, settings.describe_only))
-        summary = customer_summary(tx, settings.as_of, shares, opt_in=settings.opt_in, state=state)
-        stage.add_rows(len(everybody))
-    with stages.stage("find outliers") as stage:
-        outliers, built = set_apart(everybody, settings)
-        stage.add_rows(len(everybody))
+        made = build(tx, settings, given)
+        built = made.features
+        stage.add_rows(len(built))
     with stages.stage("scale features") as stage:
-        scaler, weights, scaled = equal_groups(as_built(built, outliers.bounds))
+        scaler, weights, scaled = equal_groups(built)
         stage.add_rows(len(scaled))
     customer = tx.roles.customer
     with stages.stage("choose the number of segments") as stage:
@@ -204,47 +191,54 @@ def segment_customers(
         squared = silhouettes(scaled, segment_ids, metric="sqeuclidean")
         stage.add_rows(len(scaled))
     with stages.stage("try other choices") as stage:
-        tried = alternatives(
-            scaled, weights, segment_ids, choice, settings.seed, other_actions(everybody, outliers, choice.k)
-        )
+        tried = alternatives(scaled, weights, segment_ids, choice, settings.seed)
         stage.add_rows(len(scaled))
     with stages.stage("follow cohorts") as stage:
         retention = cohort_retention(tx, settings.period, settings.coverage, settings.lookback)
         stage.add_rows(retention.n_customers)
     with stages.stage("describe segments") as stage:
-        placed = pc.is_in(summary[customer], value_set=built[customer].combine_chunks())
-        described = summary.filter(placed)
-        profiles = profile_segments(described, segment_ids, measures_of(described.column_names, wording))
+        described, more = made.described(customer, tx.where)
+        measures = (*measures_of(described.column_names, wording), *more)
+        profiles = profile_segments(described, segment_ids, measures)
         named = names(profiles, previous)
         stage.add_rows(len(described))
     keys = _one(built[customer])
     with stages.stage("score spending styles") as stage:
         styles = spending_styles(tx, settings.as_of, opt_in=settings.opt_in)
         stage.add_rows(len(styles.table))
-    found = None if asked is None else _answer(asked, keys, segment_ids, built, stages)
-    facts = _facts(built)
+    found = None
+    if asked is not None:
+        with stages.stage("compare the outcome", Promise.REPEATABLE) as stage:
+            found = answer(asked, keys, segment_ids, built)
+            stage.add_rows(found.rates.whole.base)
     rates = {} if found is None else {s.segment_id: s.rate.value for s in found.rates.segments if s.rate.base}
     model = build_model(
         choice.model,
         scaler,
         built,
         [(number, named[number], cluster) for number, cluster in clusters.items()],
-        recipe=recipe_of(tx, state, facts, settings.as_of, settings.reading),
+        recipe=recipe_of(
+            tx,
+            made.state,
+            made.facts,
+            settings.as_of,
+            settings.reading,
+            made.encodings,
+            settings.attribute_table,
+        ),
         fallback=(FALLBACK_ID, FALLBACK_NAME),
         outcome_rates=rates,
         used_ids=used_ids,
         truths=None if asked is None else asked.truths(keys),
         min_cell=settings.min_cell,
-        outliers=outliers.bounds,
     )
     return Segmentation(
         tx=tx,
         settings=settings,
         keys=keys,
-        outliers=outliers,
-        unplaced=_unplaced(summary, everybody, outliers, customer),
+        unplaced=made.unplaced,
         feature_names=tuple(name for name in built.column_names if name != customer),
-        facts=facts,
+        facts=made.facts,
         choice=choice,
         segment_ids=segment_ids,
         clusters=clusters,
@@ -255,11 +249,11 @@ def segment_customers(
         certainty=_certainty(euclidean, squared, segment_ids),
         retention=retention,
         built=built,
-        summary=summary,
+        summary=made.summary,
         model=model,
         alternatives=tried,
         answer=found,
-        kept_out=kept_out,
+        kept_out=made.kept_out,
         styles=styles,
         style_profiles=style_profiles(styles, keys, segment_ids),
     )
@@ -274,27 +268,6 @@ def _certainty(euclidean: Silhouettes, squared: Silhouettes, segment_ids: Int32)
         effective_segments=effective_number(shares),
         segments=segment_certainties(euclidean.values, segment_ids),
     )
-
-
-def _facts(built: pa.Table) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(built.schema.metadata[FACTS])
-    return found
-
-
-def _answer(asked: Asked, keys: pa.Array, segment_ids: Int32, built: pa.Table, stages: Stages) -> Answer:
-    with stages.stage("compare the outcome", Promise.REPEATABLE) as stage:
-        found = answer(asked, keys, segment_ids, built)
-        stage.add_rows(found.rates.whole.base)
-    return found
-
-
-def _unplaced(summary: pa.Table, everybody: pa.Table, outliers: Outliers, customer: str) -> pa.Table:
-    """Customers without features, outliers who are dropped, and why."""
-    known = pc.is_in(summary[customer], value_set=everybody[customer].combine_chunks())
-    keys = summary[customer].filter(pc.invert(known))
-    without = pa.table({customer: keys, FALLBACK_REASON: pa.array([NO_PURCHASE] * len(keys), pa.string())})
-    dropped = outliers.dropped(everybody, FALLBACK_REASON)
-    return pa.concat_tables([without, dropped], promote_options="default")
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -12,6 +12,7 @@ from gpuseg.errors import SchemaError
 from gpuseg.insight.findings import findings
 from gpuseg.insight.model_files import load_model
 from gpuseg.insight.words import Wording
+from gpuseg.jobs.customer_table import attribute_rules, read_customers, table_record
 from gpuseg.jobs.events import read_asked
 from gpuseg.jobs.job_file import JobFile, read_job
 from gpuseg.jobs.job_list import known_to, publishing
@@ -23,7 +24,7 @@ from gpuseg.jobs.runs import open_run
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.suppression import SUPPRESSED, load_suppression
-from gpuseg.jobs.writing import REPORT, customers_of, run_id_of, write_manifest, write_report, write_tables
+from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
 
 N_BOOT = 20
 """Bootstrap replicates behind the stability of a job's segments."""
@@ -100,16 +101,22 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
         with stages.stage("read transactions") as stage:
             tx = job.read_records(erased=who_is_erased)
             stage.add_rows(tx.n_rows or 0)
+        given = None
+        if job.customers is not None:
+            with stages.stage("read customers") as stage:
+                given = read_customers(job, tx)
+                stage.add_rows(0 if given is None else len(given.keys))
         asked = None
         if job.use_case is not None and job.use_case.outcome is not None:
             with stages.stage("read the outcome") as stage:
                 asked = read_asked(job, tx, who_is_erased)
                 stage.add_rows(0 if asked is None else len(asked.outcome.happened))
         wording = Wording(**job.words.model_dump())
-        found = segment_customers(tx, settings_of(job), stages, wording, asked, previous)
+        found = segment_customers(tx, settings_of(job), stages, wording, asked, previous, given)
         said = findings(found.profiles, found.names, found.certainty, wording, found.answer)
         report = report_of(found, words_of(job), Path(job.source.path).name, started, wording)
-        carried = until_published.enter_context(publishing(runs / name, erased, customers_of(found)))
+        customers = found.summary[tx.roles.customer]
+        carried = until_published.enter_context(publishing(runs / name, erased, customers))
         with stages.stage("write results") as stage:
             if carried:
                 folder.write_bytes(SUPPRESSED, carried.to_bytes())
@@ -132,6 +139,9 @@ def settings_of(job: JobFile) -> Settings:
         opt_in=job.sensitive.opt_in,
         opt_in_purpose=job.sensitive.purpose,
         describe_only=tuple(role for role, column in used.items() if job.use_of(column) == "describe"),
+        attributes=attribute_rules(job),
+        attributes_only=job.attributes_only,
+        attribute_table=table_record(job),
         as_of=None if job.as_of is None else job.as_of.isoformat(),
         period=job.cohorts.period,
         coverage=None if coverage is None else (coverage[0].isoformat(), coverage[1].isoformat()),
@@ -139,7 +149,6 @@ def settings_of(job: JobFile) -> Settings:
         min_size=None if case is None else case.min_size,
         max_share=None if case is None else case.max_share,
         n_boot=N_BOOT,
-        outliers=job.outliers.as_rule(),
         min_cell=job.min_cell,
         reading=_reading(job),
     )
@@ -165,11 +174,10 @@ def words_of(job: JobFile) -> Words:
 
 def _require_possible(job: JobFile, path: Path) -> None:
     """Refuse what a job may declare and a run cannot do, before any record is read."""
-    problems = [
-        f"columns: {name!r} may {job.columns[name]}, but segments are built and described from purchases only; "
-        "let it be ignored"
-        for name in job.attributes()
-        if job.columns[name] in {"build", "describe"}
-    ]
+    problems = []
+    if job.outliers != "flag":
+        problems.append(
+            f"outliers: {job.outliers} is not what a run can do; use flag, which keeps and marks them"
+        )
     if problems:
         raise SchemaError(str(path), problems)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpuseg.customers.outliers import OutlierRule
+from gpuseg.customers.attribute_encoding import AttributeRule
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,12 @@ class Settings:
         Why.
     describe_only : tuple of str
         Roles that describe customers and build no segment.
+    attributes : tuple of AttributeRule
+        Columns that say what customers are, and what may be done with each.
+    attributes_only : bool
+        Whether only attributes build segments, and what customers do describes them.
+    attribute_table : mapping of str to object or None
+        How a table of customers was read, for those to be assigned later; JSON values only.
     as_of : str ("YYYY-MM-DD") or None
         Last local day that counts in features; None for the last day with a record.
     period : str
@@ -41,8 +47,6 @@ class Settings:
         Share of the customers that a segment may have.
     n_boot : int or None
         Bootstrap replicates behind the stability of the segments; None does without.
-    outliers : OutlierRule
-        Who is extreme, and what becomes of them.
     min_cell : int
         Smaller groups of customers are not shown.
     reading : mapping of str to object
@@ -55,6 +59,9 @@ class Settings:
     opt_in: tuple[str, ...] = ()
     opt_in_purpose: str | None = None
     describe_only: tuple[str, ...] = ()
+    attributes: tuple[AttributeRule, ...] = ()
+    attributes_only: bool = False
+    attribute_table: Mapping[str, Any] | None = None
     as_of: str | None = None
     period: str = "month"
     coverage: tuple[str, str] | None = None
@@ -62,6 +69,5 @@ class Settings:
     min_size: int | None = None
     max_share: float | None = None
     n_boot: int | None = None
-    outliers: OutlierRule = field(default_factory=OutlierRule)
     min_cell: int = 10
     reading: Mapping[str, Any] = field(default_factory=dict)

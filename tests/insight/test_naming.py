@@ -54,7 +54,7 @@ def test_the_strongest_comes_first_and_a_family_speaks_once():
     found = differences(profiles, 1)
     assert [difference.phrase for difference in found] == ["more A", "many visits"]
     assert found[0].strength > found[1].strength
-    assert (found[0].median, found[0].population_median) == (pytest.approx(0.85), pytest.approx(0.5))
+    assert (found[0].typical, found[0].population_typical) == (pytest.approx(0.85), pytest.approx(0.5))
 
 
 def test_a_segment_like_all_others_is_called_so():

@@ -78,8 +78,8 @@ def test_a_segment_is_found_by_name_or_id(tmp_path):
     run = open_run(small_runs.run_folder(tmp_path))
     for number, name in run.names.items():
         assert run.segment(name) == run.segment(name.upper()) == run.segment(str(number)) == number
-    with pytest.raises(InputError, match=r"no segment 'Not palced'; did you mean 'Not placed'\? It has 0"):
-        run.segment("Not palced")
+    with pytest.raises(InputError, match=r"no segment 'Not place'; did you mean 'Not placed'\? It has 0"):
+        run.segment("Not place")
     with pytest.raises(InputError, match=r"no segment '77'\. It has 0 'Not placed'"):
         run.segment("77")
 

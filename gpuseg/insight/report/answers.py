@@ -6,6 +6,8 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING, Any
 
+from gpuseg.customers.attribute_encoding import attribute_of, level_of
+from gpuseg.insight.attribute_measures import attribute_label
 from gpuseg.insight.measures import CATEGORY_PREFIX
 from gpuseg.insight.naming import Difference, differences
 from gpuseg.insight.report import plots
@@ -34,7 +36,11 @@ def feature_label(name: str, report: Report) -> str:
     if name.startswith(CATEGORY_PREFIX):
         code = name.removeprefix(CATEGORY_PREFIX)
         return f"Share of {report.wording.category_names.get(code, code)}"
-    return FEATURE_LABELS.get(name, name)
+    attribute = attribute_of(name)
+    if attribute is None:
+        return FEATURE_LABELS.get(name, name)
+    level = level_of(name)
+    return attribute_label(attribute) if level is None else f"{attribute_label(attribute)}: {level}"
 
 
 def shown_count(count: int, report: Report) -> str:
@@ -112,10 +118,10 @@ def _consider(chosen: SegmentOutcome, found: Answer, report: Report) -> dict[str
 def _told(entry: Difference, report: Report) -> str:
     unit, sign = entry.measure.unit, report.wording.currency
     own, everybody = (
-        format_figure(entry.median, unit, sign),
-        format_figure(entry.population_median, unit, sign),
+        format_figure(entry.typical, unit, sign),
+        format_figure(entry.population_typical, unit, sign),
     )
-    return f"{entry.phrase} (median {own}, all {everybody})"
+    return f"{entry.phrase} ({entry.figure} {own}, all {everybody})"
 
 
 def _comes_back(segment_id: int, report: Report) -> str:

@@ -33,6 +33,7 @@ def render_report(report: Report) -> str:
         segments=views.segments(report),
         differences=views.difference_strips(report),
         figures=views.figures(report),
+        levels=views.levels(report),
         categories=views.categories(report),
         styles=views.styles(report),
         choice=evidence.choice(report),

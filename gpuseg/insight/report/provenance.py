@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from gpuseg import __version__
 from gpuseg.core.promise import CONTRACT
+from gpuseg.customers.attribute_encoding import attribute_of
 from gpuseg.customers.audit import ERASED
+from gpuseg.insight.attribute_measures import attribute_label
+from gpuseg.insight.customer_rows import NO_PURCHASE
+from gpuseg.insight.groups import group_of
 from gpuseg.insight.measures import CATEGORY_PREFIX
 from gpuseg.insight.report.answers import feature_label, shown_count, stability_of
+from gpuseg.insight.report.decisions import weighing_as_one
 from gpuseg.insight.words import list_words
 
 if TYPE_CHECKING:
@@ -34,12 +40,6 @@ _NOTES = {
     "own_label null taken as false": ("Own label unknown", "taken as not own label"),
     "discount null taken as 0": ("No discount given", "taken as 0"),
     "coupon null taken as 0": ("No coupon given", "taken as 0"),
-}
-
-_OUTLIERS = {
-    "flag": "kept as they are",
-    "winsorise": "pulled in to that bound in the segmentation; as they are in all figures",
-    "drop": "set apart, in none of these segments",
 }
 
 _FEATURES = {
@@ -113,32 +113,26 @@ def data(report: Report) -> list[dict[str, str]]:
             "regularity unknown: neutral (0) in the segmentation, absent from its figures",
         ),
     ]
-    return rows + _outliers(report)
+    rows += _attributes(report)
+    return rows
 
 
-def _outliers(report: Report) -> list[dict[str, str]]:
-    found, customers = report.outliers, report.wording.customers
-    if found is None:
-        return []
-    telling = {
-        feature_label(name, report): shown_count(count, report)
-        for name, count in found.by_feature.items()
-        if count
-    }
-    by_feature = list_words([f"{name} ({count})" for name, count in telling.items()])
-    done = f"{_OUTLIERS[found.rule.action]}; by feature: {by_feature}" if telling else "nothing to do"
+def _attributes(report: Report) -> list[dict[str, str]]:
+    """Customers whose attributes are missing or change."""
+    customers = _upper(report.wording.customers)
     rows = [
         _row(
-            f"{_upper(customers)} more than {found.rule.words} of a feature (is_outlier)",
-            shown_count(found.n_marked, report),
-            done,
+            f"{customers} of whom {attribute_label(name)} was recorded differently over time",
+            shown_count(count, report),
+            "the latest value holds",
         )
+        for name, count in report.facts.get("n_attribute_changes", {}).items()
     ]
-    if found.unbounded:
-        named = [f"{feature_label(name, report)} ({why})" for name, why in found.unbounded.items()]
-        rows.append(
-            _row("Features without such a bound", len(named), f"{list_words(named)}: nobody is an outlier")
-        )
+    rows += [
+        _row(f"{customers} not placed: {reason}", shown_count(count, report), "in the segment “Not placed”")
+        for reason, count in report.unplaced.items()
+        if reason != NO_PURCHASE
+    ]
     return rows
 
 
@@ -181,7 +175,7 @@ def method(report: Report) -> dict[str, Any]:
         "as_of": report.facts["as_of"],
         "customer": wording.customer,
         "but_sensitive": _but_sensitive(report),
-        "shares": sum(name.startswith(CATEGORY_PREFIX) for name in report.feature_names),
+        "as_one": weighing_as_one(report),
         "stability": stability_of(report) is not None,
         "limits": report.choice.rule != "silhouette",
         "min_cell": report.min_cell,
@@ -205,10 +199,15 @@ def _features(report: Report) -> list[str]:
         listed.append(
             f"share of the spend{_but_sensitive(report)} in each of {largest}: {list_words(shares)}"
         )
+    groups = Counter(group_of(name) for name in report.feature_names if attribute_of(name) is not None)
+    listed += [
+        f"{feature_label(group, report)}{'' if size == 1 else f', in {size} columns'}"
+        for group, size in groups.items()
+    ]
     unknown = [
         name
         for name in report.feature_names
-        if name not in _FEATURES and not name.startswith(CATEGORY_PREFIX)
+        if name not in _FEATURES and not name.startswith(CATEGORY_PREFIX) and attribute_of(name) is None
     ]
     return listed + unknown
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from gpuseg.customers.cohorts import CohortRetention
-from gpuseg.customers.outliers import Outliers
 from gpuseg.customers.transactions import Transactions
 from gpuseg.insight.alternatives import Alternative
 from gpuseg.insight.answer import Answer
@@ -60,8 +60,6 @@ class Report:
         What the segments say about the decision.
     alternatives : tuple of Alternative
         How far other choices would agree.
-    outliers : Outliers or None
-        The extreme customers, and what became of them.
     min_cell : int
         Smaller groups of customers are not shown.
     kept_out : tuple of str
@@ -72,6 +70,8 @@ class Report:
         Why they do.
     styles : tuple of StyleProfile
         Spending styles of each segment.
+    unplaced : mapping of str to int
+        Customers who are in no segment, by reason.
     """
 
     title: str
@@ -92,9 +92,9 @@ class Report:
     clusters: dict[int, int] = field(default_factory=dict)
     answer: Answer | None = None
     alternatives: tuple[Alternative, ...] = ()
-    outliers: Outliers | None = None
     min_cell: int = 10
     kept_out: tuple[str, ...] = ()
     opted_in: tuple[str, ...] = ()
     opt_in_purpose: str | None = None
     styles: tuple[StyleProfile, ...] = ()
+    unplaced: Mapping[str, int] = field(default_factory=dict)

@@ -109,12 +109,21 @@ def figures(report: Report) -> list[dict[str, Any]]:
             "cells": [_figure(entry, found, report) for found in entry.segments],
         }
         for entry in report.profiles.measures
-        if not entry.measure.is_category
+        if not entry.measure.is_category and not entry.measure.binary
     ]
 
 
 def categories(report: Report) -> list[dict[str, Any]]:
     """Mean share and index of each category, for everybody and for each segment."""
+    return _shares([entry for entry in report.profiles.measures if entry.measure.is_category], report)
+
+
+def levels(report: Report) -> list[dict[str, Any]]:
+    """Share and index of each value of an attribute, for everybody and for each segment."""
+    return _shares([entry for entry in report.profiles.measures if entry.measure.binary], report)
+
+
+def _shares(measures: list[MeasureProfile], report: Report) -> list[dict[str, Any]]:
     return [
         {
             "label": entry.measure.label,
@@ -126,8 +135,7 @@ def categories(report: Report) -> list[dict[str, Any]]:
                 for found in entry.segments
             ],
         }
-        for entry in report.profiles.measures
-        if entry.measure.is_category
+        for entry in measures
     ]
 
 
@@ -165,8 +173,8 @@ def _difference(found: Difference, report: Report) -> dict[str, str]:
     unit, sign = found.measure.unit, report.wording.currency
     return {
         "phrase": found.phrase[:1].upper() + found.phrase[1:],
-        "own": format_figure(found.median, unit, sign),
-        "all": format_figure(found.population_median, unit, sign),
+        "own": format_figure(found.typical, unit, sign),
+        "all": format_figure(found.population_typical, unit, sign),
     }
 
 
