@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from gpuseg.errors import InputError
+from gpuseg.errors import InputError, OutputError
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, and every log line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no summary; errors still speak.")]
@@ -34,6 +34,9 @@ def exit_codes(*, debug: bool) -> Iterator[None]:
     except InputError as error:
         _explain(str(error), debug=debug)
         raise typer.Exit(2) from None
+    except OutputError as error:  # a full disk, a folder that is taken: a traceback would help nobody
+        _explain(str(error), debug=debug)
+        raise typer.Exit(1) from None
     except Exception as error:  # noqa: BLE001 (the border of the program: whatever it is gets one sentence)
         _explain(_sentence(error), debug=debug, hint=True)
         raise typer.Exit(1) from None

@@ -50,5 +50,5 @@ def warn_utc(where: str, rows: int | None) -> None:
         f"{where}: {count} no time zone; they are taken as UTC and days are counted in UTC. "
         "Give time_zone= (and naive='local' if they show a wall clock)"
     )
-    logger.warning(message)
+    logger.info(message)  # a log that nobody set up prints warnings as well: this one is said once
     warnings.warn(message, UserWarning, stacklevel=4)

@@ -158,6 +158,11 @@ def times(array: pa.Array, zone: str, naive: str, dialect: CsvDialect = _PLAIN) 
     return Converted(stamps, _masks(bad), notes)
 
 
+def times_out_of_range(array: pa.Array) -> int:
+    """How many times or dates lie before 1900 or after 2199, and are taken for errors of entry."""
+    return int(np.count_nonzero(_micros(array)[1]))
+
+
 def line_amounts(prices: Int64, pieces: pa.Array) -> Converted:
     """Amounts of lines from prices of one piece and numbers of pieces, in minor units.
 

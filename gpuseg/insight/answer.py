@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.errors import InputError
 from gpuseg.insight.next_test import SuggestedTest, suggested_test
 from gpuseg.insight.outcome import (
     FeatureAssociation,
@@ -56,7 +57,16 @@ class Asked:
         return _truths(self.outcome, keys)
 
     def choosing(self, keys: Any) -> npt.NDArray[np.float64]:
-        """The truths that choose the number of segments: of the validation window where there is one."""
+        """The truths that choose the number of segments: of the validation window where there is one.
+
+        Raises
+        ------
+        InputError
+            Nobody or everybody of those contacted has the outcome, in either window.
+        """
+        for outcome in (self.validation, self.outcome):
+            if outcome is not None:
+                _require_varied(outcome, _truths(outcome, keys))
         return _truths(self.outcome if self.validation is None else self.validation, keys)
 
     @property
@@ -69,6 +79,21 @@ def _truths(outcome: Outcome, keys: Any) -> npt.NDArray[np.float64]:
     contacted, happened = outcome.flags(keys)
     truths = happened.astype(np.float64)
     return truths if contacted is None else np.where(contacted, truths, np.nan)
+
+
+def _require_varied(outcome: Outcome, truths: npt.NDArray[np.float64]) -> None:
+    n_told, hits = int(np.count_nonzero(~np.isnan(truths))), int(np.count_nonzero(truths == 1))
+    who = "customers" if outcome.contacted is None else "customers who were contacted"
+    if not hits:
+        raise InputError(
+            f"none of the {n_told:,} {who} had the outcome from {outcome.words}; an outcome that nobody has separates "
+            "nothing: choose another, and check that both tables name customers alike"
+        )
+    if hits == n_told:
+        raise InputError(
+            f"all {n_told:,} {who} had the outcome from {outcome.words}; an outcome that everybody has separates "
+            "nothing: choose another"
+        )
 
 
 @dataclass(frozen=True)

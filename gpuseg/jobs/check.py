@@ -17,8 +17,10 @@ from gpuseg.customers.sensitive import KINDS, allowed_categories
 from gpuseg.customers.sources import column_names, open_source
 from gpuseg.customers.texts import times_from_text
 from gpuseg.customers.transactions import Transactions
+from gpuseg.customers.values import times_out_of_range
 from gpuseg.errors import InputError, SchemaError
 from gpuseg.jobs.customer_table import attribute_rules, read_customers
+from gpuseg.jobs.events import open_end
 from gpuseg.jobs.init import category_names
 from gpuseg.jobs.job_file import JobFile, job_words, read_job
 from gpuseg.jobs.job_problems import nearest
@@ -173,7 +175,9 @@ def _event_problems(
     table = pa.concat_tables(pieces, promote_options="permissive")
     problems = [f"{source.where}: 0 rows"] if not len(table) else []
     for name in filter(None, _times(events)):
-        problems += _time_problems(table[name].combine_chunks(), name, source.dialect)
+        problems += _time_problems(
+            table[name].combine_chunks(), name, source.dialect, ends=name == open_end(events)
+        )
     if sample is not None and not source.as_text:
         problems += _key_problems(
             sample, value_kind(table.schema.field(events.customer).type), events.customer
@@ -185,16 +189,19 @@ def _times(events: Outcome | ContactFilter) -> tuple[str | None, ...]:
     return (events.time,) if isinstance(events, Outcome) else (events.time, events.start, events.end)
 
 
-def _time_problems(column: pa.Array, name: str, dialect: object) -> list[str]:
+def _time_problems(column: pa.Array, name: str, dialect: object, *, ends: bool) -> list[str]:
     kind = value_kind(column.type)
     if kind.startswith("time") or kind in {"date", "null"}:
-        return []
+        count = 0 if ends or kind == "null" else times_out_of_range(column)
+        cure = "mend or drop them"
+        found = f"column {name!r} lies before 1900 or after 2199 in {count:,} of {len(column):,} rows; {cure}"
+        return [found] if count else []
     if kind != "text":
         return [f"column {name!r} holds {kind}, no times; convert it to a timestamp or a date"]
-    _, bad = times_from_text(column.cast(pa.large_string()), dialect)  # type: ignore[arg-type]
+    stamps, bad = times_from_text(column.cast(pa.large_string()), dialect)  # type: ignore[arg-type]
     count = sum(int(mask.sum()) for mask in bad.values())
     if not count:
-        return []
+        return _time_problems(stamps, name, dialect, ends=ends)
     rows = f"{count:,} of {len(column):,} rows"
     cure = "write it as 2024-12-31, or declare day_first or time_format in its source's csv section"
     return [f"column {name!r} holds text that is no time in {rows}; {cure}"]

@@ -12,6 +12,7 @@ from gpuseg.customers.reader import Erased
 from gpuseg.customers.sources import column_names, open_source
 from gpuseg.customers.texts import times_from_text
 from gpuseg.customers.transactions import Transactions
+from gpuseg.customers.values import times_out_of_range
 from gpuseg.errors import InputError
 from gpuseg.insight.answer import Asked
 from gpuseg.insight.outcome import read_outcome
@@ -92,13 +93,32 @@ def _events(
             f"{path}: no row is left" + (f" by the filter {events.filter}" if events.filter else "")
         )
     columns = {events.customer: keys_like(table[events.customer], path, events.customer, tx)}
-    columns |= {name: _clock(table[name], path, name, source.dialect, job) for name in times}
+    for name in times:
+        columns[name] = _clock(table[name], path, name, source.dialect, job)
+        if name != open_end(events):
+            _require_real(columns[name], path, name)
     found = pa.table(columns)
     return found if erased is None else found.filter(pa.array(~erased(found[events.customer])))
 
 
 def _times(events: Outcome | ContactFilter) -> tuple[str | None, ...]:
     return (events.time,) if isinstance(events, Outcome) else (events.time, events.start, events.end)
+
+
+def open_end(events: Outcome | ContactFilter) -> str | None:
+    """The column in which 9999-12-31 means that there is no end yet."""
+    return events.end if isinstance(events, ContactFilter) else None
+
+
+def _require_real(column: pa.ChunkedArray, path: str, name: str) -> None:
+    if not (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
+        return  # told by who counts days
+    count = times_out_of_range(column.combine_chunks())
+    if count:
+        rows = f"{count:,} of {len(column):,} rows"
+        raise InputError(
+            f"{path}: column {name!r} lies before 1900 or after 2199 in {rows}; mend or drop them"
+        )
 
 
 def _several(value: Any) -> tuple[Any, ...]:

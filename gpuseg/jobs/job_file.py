@@ -280,7 +280,8 @@ def job_words() -> Iterator[None]:
 
 def _in_job_words(text: str) -> str:
     found = _OPTION.sub(lambda match: f"source.csv: {{{match[1]}: {match[2].replace('True', 'true')}}}", text)
-    return found.replace("on_bad_rows='reject'", "bad_rows: reject").replace(" or False,", " or false,")
+    found = re.sub(r" or False\b", " or false", found)
+    return found.replace("on_bad_rows='reject'", "bad_rows: reject")
 
 
 def read_job(path: str | Path) -> JobFile:

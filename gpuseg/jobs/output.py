@@ -247,7 +247,8 @@ def _plain_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or str(error) or type(error).__name__).lower()
+        told = os.strerror(error.errno) if error.errno else str(error)  # Arrow's own words would say it twice
+        reason = (told or type(error).__name__).lower()
         remedy = _REMEDIES.get(error.errno or 0, _ANY_REMEDY)
         raise OutputError(f"{path} cannot be written: {reason}; {remedy}") from error
 
