@@ -26,6 +26,11 @@ class Hidden:
     totals: bool
 
     @property
+    def places(self) -> frozenset[int]:
+        """Positions that are hidden of the first row: of a line."""
+        return frozenset(place for place, told in enumerate(self.cells[0]) if told)
+
+    @property
     def rows(self) -> frozenset[int]:
         """Rows of which a cell is hidden."""
         return frozenset(row for row, cells in enumerate(self.cells) if any(cells))
@@ -43,7 +48,7 @@ class _Cell:
 
 
 def hide_line(
-    counts: Sequence[int], min_cell: int, *, hidden: Collection[int] = (), last: Collection[int] = ()
+    counts: Sequence[int], min_cell: int, *, hidden: Collection[int] = (), ranks: Sequence[int] = ()
 ) -> Hidden:
     """Hide the small counts of a line whose total is known.
 
@@ -55,8 +60,8 @@ def hide_line(
         Smaller groups are not told; empty ones are.
     hidden : collection of int, optional
         Positions that are hidden already.
-    last : collection of int, optional
-        Positions that are hidden for the sake of others only if nothing else is left.
+    ranks : sequence of int, optional
+        A rank of each position: of two that could be hidden for the sake of others, the lower rank goes first.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def hide_line(
     >>> hide_line([40, 3, 25, 0], 10).cells
     ((False, True, True, False),)
     """
-    cells = [_Cell(0, 1, count, place, int(place in last)) for place, count in enumerate(counts)]
+    cells = [_Cell(0, 1, count, place, ranks[place] if ranks else 0) for place, count in enumerate(counts)]
     chosen, totals = _protect(cells, set(hidden), min_cell)
     return Hidden((tuple(place in chosen for place in range(len(counts))),), totals)
 
@@ -79,7 +84,7 @@ def hide_table(
     *,
     hidden_rows: Collection[int] = (),
     whole_rows: bool = False,
-    last: Collection[int] = (),
+    ranks: Sequence[int] = (),
 ) -> Hidden:
     """Hide the small counts of a table whose totals of rows and columns are known.
 
@@ -93,8 +98,8 @@ def hide_table(
         Rows that are hidden already, with their totals.
     whole_rows : bool, default False
         Whether the cells of a row are told together or not at all: two of them, told as a share.
-    last : collection of int, optional
-        Rows that are hidden for the sake of others only if nothing else is left.
+    ranks : sequence of int, optional
+        A rank of each row: of two that could be hidden for the sake of others, the lower rank goes first.
 
     Returns
     -------
@@ -120,7 +125,13 @@ def hide_table(
     """
     n_rows, n_columns = len(counts), len(counts[0]) if counts else 0
     cells = [
-        _Cell(row, n_rows + column, count, row if whole_rows else row * n_columns + column, int(row in last))
+        _Cell(
+            row,
+            n_rows + column,
+            count,
+            row if whole_rows else row * n_columns + column,
+            ranks[row] if ranks else 0,
+        )
         for row, line in enumerate(counts)
         for column, count in enumerate(line)
     ]

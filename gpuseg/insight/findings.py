@@ -5,6 +5,7 @@ from __future__ import annotations
 from gpuseg.insight.answer import Answer
 from gpuseg.insight.certainty import Certainty
 from gpuseg.insight.profile import Profiles
+from gpuseg.insight.withheld import Withheld
 from gpuseg.insight.words import Wording, format_percent, format_score
 
 _NOTABLE = 1.2
@@ -17,6 +18,7 @@ def findings(
     certainty: Certainty,
     wording: Wording,
     answer: Answer | None = None,
+    withheld: Withheld | None = None,
 ) -> tuple[str, ...]:
     """What was found, most general first.
 
@@ -32,6 +34,8 @@ def findings(
         What this business calls its things.
     answer : Answer, optional
         What the segments say about the decision.
+    withheld : Withheld, optional
+        What may not be told of them.
 
     Returns
     -------
@@ -41,15 +45,15 @@ def findings(
     """
     largest = max(profiles.segment_ids, key=lambda segment_id: (profiles.size(segment_id), -segment_id))
     customers = wording.count(profiles.n_customers)
-    held = format_percent(profiles.share(largest))
-    found = [
-        f'{customers} fall into {len(profiles.segment_ids)} segments; the largest, "{names[largest]}", holds {held}.'
-    ]
+    kept_back = Withheld() if withheld is None else withheld
+    held = f", holds {format_percent(profiles.share(largest))}."
+    found = [f"{customers} fall into {len(profiles.segment_ids)} segments"]
+    found[0] += "." if largest in kept_back.sizes else f'; the largest, "{names[largest]}"{held}'
     spend = {segment_id: profiles.share_of("spend", segment_id) or 0.0 for segment_id in profiles.segment_ids}
     top = max(spend, key=lambda segment_id: (spend[segment_id] / profiles.share(segment_id), -segment_id))
     if answer is not None:
-        found.append(_to_consider(answer, names))
-    elif spend[top] >= _NOTABLE * profiles.share(top):
+        found.append(_to_consider(answer, names, kept_back))
+    elif spend[top] >= _NOTABLE * profiles.share(top) and top not in kept_back.measure("spend"):
         found.append(
             f'"{names[top]}" holds {format_percent(profiles.share(top))} of the {wording.customers} and '
             f"{format_percent(spend[top])} of the spend."
@@ -61,13 +65,19 @@ def findings(
     return tuple(sentence.replace("\N{NO-BREAK SPACE}", " ") for sentence in found)  # terminals need none
 
 
-def _to_consider(answer: Answer, names: dict[int, str]) -> str:
+def _to_consider(answer: Answer, names: dict[int, str], withheld: Withheld) -> str:
     chosen, verb = answer.chosen, answer.asked.counted
     if chosen is None:
         return f"Too few were {verb} in every segment to say which to consider."
+    if chosen.segment_id in withheld.rates:
+        return (
+            f'Consider "{names[chosen.segment_id]}" first, as a randomised test: its rate would tell of too few who '
+            f"{answer.asked.did}."
+        )
     low, high = (format_percent(end) for end in chosen.rate.interval)
+    base = "" if chosen.segment_id in withheld.nearly_all else f"{chosen.rate.base:,} "
     return (
-        f'Consider "{names[chosen.segment_id]}" first: {format_percent(chosen.rate.value)} of its {chosen.rate.base:,} '
+        f'Consider "{names[chosen.segment_id]}" first: {format_percent(chosen.rate.value)} of its {base}'
         f"{verb} {answer.asked.did} ({low} to {high}), against {format_percent(chosen.rest.value)} of the others "
         f"{verb}; association, not effect: test it."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import narwhals as nw
 import numpy as np
@@ -18,6 +18,9 @@ import pyarrow as pa
 
 from gpuseg.errors import InputError
 from gpuseg.insight.measures import Measure
+
+if TYPE_CHECKING:
+    from gpuseg.insight.withheld import Withheld
 
 Float64 = npt.NDArray[np.float64]
 
@@ -77,11 +80,24 @@ class SegmentFigures:
 
 @dataclass(frozen=True)
 class MeasureProfile:
-    """One measure over the population and in every segment (in order of ``segment_id``)."""
+    """One measure over the population and in every segment.
+
+    Parameters
+    ----------
+    measure : Measure
+        What it is.
+    population : Figures
+        Of everybody.
+    segments : tuple of SegmentFigures
+        By segment id.
+    binary : bool
+        Whether every customer has 0 or 1: its mean is a count told as a share.
+    """
 
     measure: Measure
     population: Figures
     segments: tuple[SegmentFigures, ...]
+    binary: bool = False
 
     def segment(self, segment_id: int) -> SegmentFigures:
         """Figures of one segment."""
@@ -128,16 +144,19 @@ class Profiles:
         part = found.segment(segment_id).figures
         return part.mean * part.known / whole if whole > 0 and part.known else None
 
-    def to_table(self, names: dict[int, str]) -> pa.Table:
+    def to_table(self, names: dict[int, str], withheld: Withheld | None = None) -> pa.Table:
         """The profiles as an Arrow table, a row a segment and measure.
 
         Parameters
         ----------
         names : dict of int to str
             Name of each segment.
+        withheld : Withheld, optional
+            What is not told: null in the table.
         """
         rows = [
             self._row(entry, entry.segment(segment_id), names[segment_id])
+            | ({} if withheld is None else _hidden(entry.measure.column, segment_id, withheld))
             for segment_id in self.segment_ids
             for entry in self.measures
         ]
@@ -160,6 +179,20 @@ class Profiles:
             "index": found.index,
             "superiority": _or_null(found.superiority),
         }
+
+
+def _hidden(column: str, segment_id: int, withheld: Withheld) -> dict[str, None]:
+    """The cells of a row that are empty because they are not told."""
+    names: list[str] = []
+    if segment_id in withheld.sizes:
+        names += ["customers", "share_of_customers"]
+    if segment_id in withheld.number_known(column):
+        names += ["known"]
+    if segment_id in withheld.measure(column):
+        names += ["mean", "median", "index", "superiority"]
+    if column in withheld.whole:
+        names += ["population_mean", "population_median"]
+    return dict.fromkeys(names)
 
 
 _SCHEMA = pa.schema(
@@ -253,7 +286,8 @@ def _profile(measure: Measure, values: Float64, ids: Any, distinct: Any) -> Meas
         superiority = _superiority(int(ranks[inside].sum()), figures.known, population.known)
         index = None if measure.signed else _index(figures, population)
         found.append(SegmentFigures(segment_id, figures, index, superiority))
-    return MeasureProfile(measure, population, tuple(found))
+    binary = bool(((values == 0) | (values == 1)).all())
+    return MeasureProfile(measure, population, tuple(found), binary)
 
 
 def _figures(values: Float64) -> Figures:

@@ -120,7 +120,7 @@ def run_demo(out: Path | None, progress: Progress) -> DemoResult:
             asked = coupon_mailing()
             stage.add_rows(len(asked.outcome.happened))
         found = segment_customers(tx, SETTINGS, stages, _WORDING, asked)
-        said = findings(found.profiles, found.names, found.certainty, _WORDING, found.answer)
+        said = findings(found.profiles, found.names, found.certainty, _WORDING, found.answer, found.withheld)
         report = report_of(found, WORDS, SOURCE, started, _WORDING)
         customers = found.summary[tx.roles.customer]
         carried = until_published.enter_context(publishing(listed, erased, customers))

@@ -24,6 +24,7 @@ from gpuseg.errors import SchemaError, SourceError
 from gpuseg.insight.model_files import ARRAYS, FOLDER, RECORD, load_model, model_contents
 from gpuseg.insight.naming import differences
 from gpuseg.insight.profile import Profiles
+from gpuseg.insight.withheld import Withheld
 from gpuseg.insight.words import format_figure
 from gpuseg.jobs.formats import BOM, table_bytes
 from gpuseg.jobs.runs import SEGMENTS, Run, locked, rewrite_run
@@ -121,7 +122,9 @@ class Named:
         return "\n".join(lines)
 
 
-def review_bytes(profiles: Profiles, names: Mapping[int, str], currency: str = "") -> bytes:
+def review_bytes(
+    profiles: Profiles, names: Mapping[int, str], currency: str = "", withheld: Withheld | None = None
+) -> bytes:
     """The contents of ``review.csv``: a row a segment, to be changed and signed by people.
 
     Parameters
@@ -132,6 +135,8 @@ def review_bytes(profiles: Profiles, names: Mapping[int, str], currency: str = "
         Proposed names, by segment id.
     currency : str, default ""
         Sign before an amount.
+    withheld : Withheld, optional
+        What is not told of the segments.
 
     Returns
     -------
@@ -142,13 +147,18 @@ def review_bytes(profiles: Profiles, names: Mapping[int, str], currency: str = "
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for segment_id in profiles.segment_ids:
-        found = differences(profiles, segment_id)[:_N_EVIDENCE]
+        apart = [
+            one
+            for one in differences(profiles, segment_id)
+            if withheld is None or segment_id not in withheld.measure(one.measure.column)
+        ]
         evidence = "; ".join(
             f"{one.measure.label}: {one.figure} {format_figure(one.typical, one.measure.unit, currency)} against "
             f"{format_figure(one.population_typical, one.measure.unit, currency)}"
-            for one in found
+            for one in apart[:_N_EVIDENCE]
         )
-        told = evidence or "close to average in every measure"
+        hidden = withheld is not None and segment_id in withheld.sizes
+        told = evidence or ("not shown: too few" if hidden else "close to average in every measure")
         writer.writerow((segment_id, names[segment_id], told.replace("\N{NO-BREAK SPACE}", " "), "", "", ""))
     return BOM + text.getvalue().encode()
 

@@ -6,6 +6,7 @@ Nothing is written here: the result is a record, from which the tables, the repo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from gpuseg.insight.model import FALLBACK_ID, FALLBACK_NAME, SegmentModel, build
 from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.style_profile import StyleProfile, style_profiles
 from gpuseg.insight.styles import SpendingStyles, spending_styles
+from gpuseg.insight.withheld import Withheld, withheld
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.building import build
 from gpuseg.jobs.settings import Settings
@@ -112,6 +114,11 @@ class Segmentation:
     kept_out: dict[str, str]
     styles: SpendingStyles
     style_profiles: tuple[StyleProfile, ...]
+
+    @cached_property
+    def withheld(self) -> Withheld:
+        """What is not told of the segments wherever it is passed round."""
+        return withheld(self.profiles, self.settings.min_cell, self.answer, self.style_profiles)
 
     def segments_table(self, run_id: str) -> pa.Table:
         """One row a customer, ascending by key: the key with its own name and type, segment, margin, silhouettes."""

@@ -113,7 +113,7 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
                 stage.add_rows(0 if asked is None else len(asked.outcome.happened))
         wording = Wording(**job.words.model_dump())
         found = segment_customers(tx, settings_of(job), stages, wording, asked, previous, given)
-        said = findings(found.profiles, found.names, found.certainty, wording, found.answer)
+        said = findings(found.profiles, found.names, found.certainty, wording, found.answer, found.withheld)
         report = report_of(found, words_of(job), Path(job.source.path).name, started, wording)
         customers = found.summary[tx.roles.customer]
         carried = until_published.enter_context(publishing(runs / name, erased, customers))

@@ -14,6 +14,7 @@ from gpuseg.core.promise import CONTRACT
 from gpuseg.insight.model import FALLBACK_ID
 from gpuseg.insight.model_files import FOLDER, model_contents
 from gpuseg.insight.report import Report, render_report
+from gpuseg.insight.withheld import cohorts_table
 from gpuseg.jobs.building import table_of_unplaced
 from gpuseg.jobs.formats import table_bytes
 from gpuseg.jobs.manifest import Manifest
@@ -34,12 +35,13 @@ _LINES = {
     "features.parquet": "figures of every customer in original units, for gpuseg show",
     "styles.parquet": "spending styles of every customer, with intervals",
     REJECTS: "rows that were left out and can be mended, as they came: file, row and reasons",
-    "profiles.parquet": "figures of every segment in original units",
+    "profiles.parquet": "figures of every segment in original units; what would tell of a small group is empty",
     "profiles.xlsx": "the same, for spreadsheets",
     "cohorts.parquet": "customers by the period of their first purchase, and who keeps buying",
-    "quality.json": "how far to trust the segments: silhouettes, stability, other choices, the outcome",
+    "quality.json": "how far to trust the segments: silhouettes, stability, other choices, the outcome; exact, small "
+    "groups too: not to be passed round",
     REVIEW: "proposed names with their evidence: change and sign them, then gpuseg names",
-    f"{FOLDER}/model.json": "the model: gpuseg assign gives new customers a segment",
+    f"{FOLDER}/model.json": "the model: gpuseg assign gives new customers a segment; exact, like quality.json",
     f"{FOLDER}/arrays.safetensors": "the model's centres",
     SUPPRESSED: WHAT_IT_IS,
     REPORT: "the report: open this first",
@@ -68,8 +70,8 @@ def write_tables(folder: RunFolder, found: Segmentation, run_id: str) -> None:
     folder.write_table("features.parquet", found.summary, holds_customer_ids=True)
     folder.write_table("styles.parquet", found.styles.to_arrow(), holds_customer_ids=True)
     folder.write_table(REJECTS, found.tx.rejected_rows(), holds_customer_ids=True)
-    folder.write_table("profiles.parquet", found.profiles.to_table(found.names))
-    folder.write_table("cohorts.parquet", found.retention.to_arrow())
+    folder.write_table("profiles.parquet", found.profiles.to_table(found.names, found.withheld))
+    folder.write_table("cohorts.parquet", cohorts_table(found.retention, found.settings.min_cell))
     folder.write_text("quality.json", quality_json(found, run_id))
     for name, content in model_contents(found.model).items():
         folder.write_bytes(f"{FOLDER}/{name}", content)
@@ -77,9 +79,10 @@ def write_tables(folder: RunFolder, found: Segmentation, run_id: str) -> None:
 
 def write_report(folder: RunFolder, found: Segmentation, report: Report) -> None:
     """Write what people read: the workbook, the names to review, the page, and what each file is."""
-    book = profiles_workbook(found.profiles, found.names, found.answer, report.started)
+    book = profiles_workbook(found.profiles, found.names, found.answer, found.withheld, report.started)
     folder.write_bytes("profiles.xlsx", book)
-    folder.write_bytes(REVIEW, review_bytes(found.profiles, found.names, report.wording.currency))
+    review = review_bytes(found.profiles, found.names, report.wording.currency, found.withheld)
+    folder.write_bytes(REVIEW, review)
     folder.write_text(REPORT, render_report(report))
     folder.write_text(README, _readme(folder, report.started))
 

@@ -146,10 +146,10 @@ def test_what_is_hidden_of_a_line(counts, hidden):
 
 
 def test_what_is_needed_most_is_hidden_last():
-    assert hide_line([40, 3, 25], 10, last=[2]).cells == ((True, True, False),)
-    assert hide_line([40, 3], 10, last=[0]).cells == ((True, True),)
+    assert hide_line([40, 3, 25], 10, ranks=[0, 0, 1]).cells == ((True, True, False),)
+    assert hide_line([40, 3], 10, ranks=[1, 0]).cells == ((True, True),)
     table = [[9, 40], [12, 60], [50, 70]]
-    assert hide_table(table, 10, whole_rows=True, last=[1]).rows == {0, 2}
+    assert hide_table(table, 10, whole_rows=True, ranks=[0, 1, 0]).rows == {0, 2}
 
 
 def test_too_few_to_hide_among():

@@ -63,10 +63,10 @@ def found() -> Segmentation:
 
 
 def asked() -> Asked:
-    """An outcome that half of the second planted group has, and few others; the first twenty were not contacted."""
+    """An outcome that two thirds of the second planted group have, and a third of others; 40 were not contacted."""
     numbers = range(1, 161)
-    contacted = [f"C{number:05d}" for number in numbers if number > 20]
-    happened = [f"C{n:05d}" for n in numbers if n > 20 and ((n % 4 == 2 and n % 8 == 2) or n % 23 == 0)]
+    contacted = [f"C{number:05d}" for number in numbers if number > 40]
+    happened = [f"C{n:05d}" for n in numbers if n > 40 and (n % 4 == 2) != (n % 3 == 0)]
     keys = [pa.array(names, pa.large_string()) for names in (contacted, happened)]
     window = (date(2024, 1, 1), date(2024, 1, 31))
     return Asked(Outcome(window, *keys, 0), did="bought a ticket", contacted="invited", act="invite")

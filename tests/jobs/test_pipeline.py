@@ -155,14 +155,14 @@ def test_the_model_gives_the_customers_their_segments():
 def test_the_outcome_answers_the_decision():
     found = made_up.answered()
     rates = found.answer.rates
-    assert rates.whole.base == 140
+    assert rates.whole.base == 120
     assert sum(segment.n_customers for segment in rates.segments) == 160
     second = {
         int(key[1:]) % 4: segment
         for key, segment in zip(found.keys.to_pylist(), found.segment_ids, strict=True)
     }
     assert found.answer.chosen.segment_id == second[2]
-    assert found.answer.chosen.rate.value == pytest.approx(0.5, abs=0.1)
+    assert found.answer.chosen.rate.value == pytest.approx(2 / 3, abs=0.1)
     assert found.choice.rule == "limits"
     assert {entry.stability.n_boot for entry in found.choice.evidence} == {3}
     assert (

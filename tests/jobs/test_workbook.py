@@ -7,13 +7,17 @@ import io
 import re
 import zipfile
 
+from gpuseg.insight.withheld import withheld
+from gpuseg.insight.words import FEW
 from gpuseg.jobs.workbook import profiles_workbook
 from tests.jobs import made_up
 
 
-def made(names=None, started=made_up.STARTED) -> bytes:
+def made(names=None, started=made_up.STARTED, kept_back=None) -> bytes:
     found = made_up.answered()
-    return profiles_workbook(found.profiles, names or found.names, found.answer, started)
+    return profiles_workbook(
+        found.profiles, names or found.names, found.answer, kept_back or found.withheld, started
+    )
 
 
 def part(content: bytes, name: str) -> str:
@@ -34,6 +38,19 @@ def test_both_sheets_hold_the_figures():
     sheet = part(made(), "xl/worksheets/sheet1.xml")
     sizes = re.findall(r'<c r="C\d+"><v>(\d+)</v>', sheet)
     assert [int(size) for size in sizes] == list(found.profiles.sizes)
+
+
+def test_what_is_withheld_is_a_mark():
+    found = made_up.answered()
+    assert f">{FEW}<" not in part(made(), "xl/sharedStrings.xml")
+    kept_back = withheld(found.profiles, 41, found.answer, found.style_profiles)
+    content = made(kept_back=kept_back)
+    assert f">{FEW}<" in part(content, "xl/sharedStrings.xml")
+    segments, figures = (part(content, f"xl/worksheets/sheet{number}.xml") for number in (1, 2))
+    a_number = r'<c r="[{}][2-9]"(?: s="\d+")?><v>'
+    assert re.findall(a_number.format("C-I"), segments) == []
+    assert re.findall(a_number.format("D-G"), figures) == []
+    assert re.findall(a_number.format("C"), figures)  # everybody's
 
 
 def test_a_name_is_never_a_formula():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.customers.attribute_encoding import attribute_of, level_of
@@ -48,6 +49,15 @@ def shown_count(count: int, report: Report) -> str:
     return f"{count:,}" if count == 0 or count >= report.min_cell else f"under {report.min_cell}"
 
 
+def reason(report: Report) -> str:
+    """Why so many segments; how few the smallest holds is not told."""
+
+    def smallest(match: re.Match[str]) -> str:
+        return f"smallest segment {shown_count(int(match[1].replace(',', '')), report)}"
+
+    return re.sub(r"smallest segment ([\d,]+)", smallest, report.choice.reason)
+
+
 def stability_of(report: Report) -> Stability | None:
     """Stability of the chosen segments, where it was looked at."""
     return next(found.stability for found in report.choice.evidence if found.k == report.choice.k)
@@ -81,7 +91,7 @@ def answer(report: Report) -> dict[str, Any] | None:
         "contacted": asked.counted,
         "known": asked.outcome.contacted is not None,
         "window": asked.outcome.words,
-        "whole": f"{format_percent(whole.value)} of {whole.base:,}",
+        "whole": FEW if report.withheld.whole_rate else f"{format_percent(whole.value)} of {whole.base:,}",
         "outside": shown_count(found.rates.outside.hits, report),
         "consider": None if chosen is None else _consider(chosen, found, report),
         "steps": _steps(found, report),
@@ -94,25 +104,35 @@ def answer(report: Report) -> dict[str, Any] | None:
 
 def _consider(chosen: SegmentOutcome, found: Answer, report: Report) -> dict[str, Any]:
     low, high = chosen.rate.interval
+    kept_back, number = report.withheld, chosen.segment_id
+    sized, counted = number not in kept_back.sizes, number not in kept_back.contacted | kept_back.nearly_all
     return {
         "id": chosen.segment_id,
+        "told": number not in kept_back.rates,
         "colour": plots.colour(chosen.segment_id),
         "name": report.names[chosen.segment_id],
-        "size": report.wording.count(chosen.n_customers),
-        "share": format_percent(chosen.n_customers / report.profiles.n_customers),
+        "size": report.wording.count(chosen.n_customers) if sized else "",
+        "share": format_percent(chosen.n_customers / report.profiles.n_customers) if sized else "",
         "rate": format_percent(chosen.rate.value),
         "interval": f"{format_percent(low)} to {format_percent(high)}",
-        "base": f"{chosen.rate.base:,}",
+        "base": f"{chosen.rate.base:,}" if counted else "",
         "rest": format_percent(chosen.rest.value),
-        "rest_base": f"{chosen.rest.base:,}",
-        "left": shown_count(chosen.n_not_contacted, report),
+        "rest_base": f"{chosen.rest.base:,}" if counted else "",
+        "left": f"{chosen.n_not_contacted:,}" if counted else "",
         "left_share": format_percent(1.0 - chosen.contacted_share),
         "contacted": found.asked.counted,
-        "because": list_words(
-            [_told(entry, report) for entry in differences(report.profiles, chosen.segment_id)[:2]]
-        ),
+        "because": list_words([_told(entry, report) for entry in told_differences(report, number)[:2]]),
         "stability": _comes_back(chosen.segment_id, report),
     }
+
+
+def told_differences(report: Report, segment_id: int) -> list[Difference]:
+    """What sets a segment apart, strongest first, as far as it may be told."""
+    return [
+        entry
+        for entry in differences(report.profiles, segment_id)
+        if segment_id not in report.withheld.measure(entry.measure.column)
+    ]
 
 
 def _told(entry: Difference, report: Report) -> str:
@@ -143,7 +163,7 @@ def _comes_back(segment_id: int, report: Report) -> str:
 
 def _steps(found: Answer, report: Report) -> list[str]:
     test = found.test
-    if test is None or found.chosen is None:
+    if test is None or found.chosen is None or test.segment_id in report.withheld.sizes:
         return []
     name, asked = report.names[test.segment_id], found.asked
     size = test.per_arm if test.feasible and test.per_arm is not None else test.available
@@ -162,6 +182,10 @@ def _steps(found: Answer, report: Report) -> list[str]:
             f"If {told} is true, the test shows it with {sure} certainty; half that difference needs "
             f"{test.per_arm_half:,} each."
         )
+    if test.segment_id in report.withheld.rates:
+        power = (
+            f"That many may or may not be enough: too few {found.asked.did} for the rates to be told here."
+        )
     days = (last - first).days + 1
     return [
         f"{draw} (segments.csv says who is in which).",
@@ -172,14 +196,20 @@ def _steps(found: Answer, report: Report) -> list[str]:
 
 def _rate(segment: SegmentOutcome, found: Answer, report: Report) -> dict[str, str]:
     verb = found.asked.counted
-    told = {"suggestion": found.suggestion(segment.segment_id), "interval": "", "note": ""}
-    if segment.rate.base < report.min_cell:
-        return told | {"rate": FEW, "base": f"fewer than {report.min_cell} {verb}"}
+    kept_back, number = report.withheld, segment.segment_id
+    told = {"suggestion": found.suggestion(number), "interval": "", "note": ""}
+    base = f"of {segment.rate.base:,} {verb} ({format_percent(segment.contacted_share)} of the segment)"
+    if number in kept_back.contacted:
+        base = f"fewer than {report.min_cell} {verb}, or needed to hide such a group"
+    elif number in kept_back.nearly_all:
+        base = f"of nearly all {verb}"
+    if number in kept_back.rates:
+        return told | {"rate": FEW, "base": base}
     low, high = segment.rate.interval
     return told | {
         "rate": format_percent(segment.rate.value),
         "interval": f"{format_percent(low)} to {format_percent(high)}",
-        "base": f"of {segment.rate.base:,} {verb} ({format_percent(segment.contacted_share)} of the segment)",
+        "base": base,
         "note": "" if segment.enough else "too few to say",
     }
 

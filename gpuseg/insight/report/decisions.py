@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gpuseg.customers.attribute_encoding import attribute_of
 from gpuseg.insight.attribute_measures import attribute_label
 from gpuseg.insight.groups import SHARES, group_of
-from gpuseg.insight.report.answers import chosen_by, feature_label, features_until
+from gpuseg.insight.report.answers import chosen_by, feature_label, features_until, reason
 from gpuseg.insight.words import format_score, list_words
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def decisions(report: Report) -> list[dict[str, Any]]:
         _row(
             "Number of segments",
             f"{report.choice.k}",
-            f"{report.choice.reason} {chosen_by(report)}".rstrip(),
+            f"{reason(report)} {chosen_by(report)}".rstrip(),
             [(f"{entry.what} segments", entry.agreement) for entry in by_choice.get("k", [])],
         ),
         _row(

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpuseg.insight.disclosure import hide_line, is_small
 from gpuseg.insight.report import plots
-from gpuseg.insight.report.answers import stability_of
-from gpuseg.insight.words import MONTHS, format_day, format_percent, format_score
+from gpuseg.insight.report.answers import reason, shown_count, stability_of
+from gpuseg.insight.withheld import WithheldCohorts, withheld_cohorts
+from gpuseg.insight.words import FEW, MONTHS, format_day, format_percent, format_score
 
 if TYPE_CHECKING:
     from gpuseg.customers.cohorts import CohortRetention
@@ -45,7 +47,7 @@ def choice(report: Report) -> dict[str, Any]:
     )
     return {
         "k": found.k,
-        "reason": found.reason,
+        "reason": reason(report),
         "euclidean": found.metric == "euclidean",
         "near": spread < _NEAR and len(scores) > 1,
         "spread": f"{spread:.3f}",
@@ -58,12 +60,14 @@ def choice(report: Report) -> dict[str, Any]:
                 "k": entry.k,
                 "chosen": entry.k == found.k,
                 "silhouette": f"{entry.silhouette:.3f}",
-                "largest": format_percent(entry.largest_share),
-                "effective": format_score(entry.effective_segments),
+                "largest": FEW
+                if entry.k == 2 and is_small(entry.smallest, report.min_cell)
+                else format_percent(entry.largest_share),
+                "effective": FEW
+                if is_small(entry.smallest, report.min_cell)
+                else format_score(entry.effective_segments),
                 "inertia": f"{entry.inertia:,.0f}",
-                "smallest": f"{entry.smallest:,}"
-                if entry.smallest >= report.min_cell
-                else f"under {report.min_cell}",
+                "smallest": shown_count(entry.smallest, report),
                 "stability": "" if entry.stability is None else f"{entry.stability.lowest:.3f}",
                 "separation": "" if entry.separation is None else f"{entry.separation:.3f}",
                 "fails": "; ".join(entry.fails),
@@ -82,7 +86,7 @@ def firmness(report: Report) -> dict[str, Any]:
     rows = []
     stability = stability_of(report)
     for found in certainty.segments:
-        if report.profiles.size(found.segment_id) < report.min_cell:
+        if found.segment_id in report.withheld.sizes:
             continue
         figures = [format_score(value) for value in (found.tenth, found.median, found.ninetieth)]
         label = (
@@ -124,22 +128,29 @@ def cohorts(report: Report) -> dict[str, Any]:
     found = report.retention
     followed = [row for row in range(len(found.starts)) if not math.isnan(found.counts[row, 0])]
     n_ages = max((int(np.count_nonzero(~np.isnan(found.counts[row]))) for row in followed), default=0)
-    together = _together(found, followed, n_ages, report.min_cell)
+    kept_back = withheld_cohorts(found, report.min_cell)
+    together = _together(found, followed, n_ages, kept_back)
+    outside = [found.n_in_cohorts, found.n_already_customers, found.n_incomplete_cohort]
+    few = hide_line(outside, report.min_cell, ranks=[2, 1, 0]).places
     return {
         "period": found.period,
-        "n_in": report.wording.count(found.n_in_cohorts),
-        "n_in_cohorts": f"{found.n_in_cohorts:,}",
-        "n_incomplete": f"{found.n_incomplete_cohort:,}" if found.n_incomplete_cohort else "",
-        "n_already": f"{found.n_already_customers:,}",
-        "already_share": format_percent(found.n_already_customers / found.n_customers),
+        "n_in": f"Some {report.wording.customers}" if 0 in few else report.wording.count(found.n_in_cohorts),
+        "n_in_cohorts": FEW if 0 in few else f"{found.n_in_cohorts:,}",
+        "n_incomplete": ("Some" if 2 in few else f"{found.n_incomplete_cohort:,}")
+        if found.n_incomplete_cohort
+        else "",
+        "n_already": "Some" if 1 in few else f"{found.n_already_customers:,}",
+        "already_share": ""
+        if 1 in few
+        else f" ({format_percent(found.n_already_customers / found.n_customers)})",
         "lookback": found.lookback,
         "start": format_day(found.coverage[0]),
         "ages": list(range(n_ages)),
         "rows": [
             {
                 "name": _period_name(found, row),
-                "size": _size(found, row, report.min_cell),
-                "cells": [_cell(found, row, age, report.min_cell) for age in range(n_ages)],
+                "size": FEW if kept_back.sizes[row] else f"{int(found.counts[row, 0]):,}",
+                "cells": [_cell(found, row, age, kept_back) for age in range(n_ages)],
             }
             for row in followed
         ],
@@ -149,29 +160,27 @@ def cohorts(report: Report) -> dict[str, Any]:
     }
 
 
-def _size(found: CohortRetention, row: int, min_cell: int) -> str:
-    size = int(found.counts[row, 0])
-    return f"{size:,}" if size >= min_cell or size == 0 else f"under {min_cell}"
-
-
-def _cell(found: CohortRetention, row: int, age: int, min_cell: int) -> dict[str, str]:
+def _cell(found: CohortRetention, row: int, age: int, kept_back: WithheldCohorts) -> dict[str, str]:
     if math.isnan(found.counts[row, age]):
         return {"kind": "unseen", "text": ""}
-    if found.counts[row, 0] < min_cell:
+    if kept_back.cells[row, age] or not found.counts[row, 0]:
         return {"kind": "few", "text": ""}
     rate = float(found.rates[row, age])
     return {"kind": f"rate r{min(int(rate * 10), 9)}", "text": f"{100 * rate:.0f}"}
 
 
-def _together(found: CohortRetention, rows: list[int], n_ages: int, min_cell: int) -> list[dict[str, Any]]:
-    """All cohorts together at each age: of those customers who can be observed there."""
+def _together(
+    found: CohortRetention, rows: list[int], n_ages: int, kept_back: WithheldCohorts
+) -> list[dict[str, Any]]:
+    """All cohorts together at each age: of those that are told there, so that no total tells the others."""
     cells: list[dict[str, Any]] = []
     for age in range(n_ages):
-        seen = [row for row in rows if not math.isnan(found.counts[row, age])]
+        told = ~np.isnan(found.counts[:, age]) & ~kept_back.cells[:, age]
+        seen = [row for row in rows if told[row]]
         size = int(sum(found.counts[row, 0] for row in seen))
         active = int(sum(found.counts[row, age] for row in seen))
-        if size < min_cell:
-            cells.append({"kind": "few", "text": "", "rate": None, "base": f"under {min_cell}"})
+        if not size:
+            cells.append({"kind": "few", "text": "", "rate": None, "base": ""})
             continue
         rate = active / size
         kind = f"rate r{min(int(rate * 10), 9)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from gpuseg.customers.cohorts import CohortRetention
@@ -14,6 +15,7 @@ from gpuseg.insight.answer import Answer
 from gpuseg.insight.certainty import Certainty
 from gpuseg.insight.profile import Profiles
 from gpuseg.insight.style_profile import StyleProfile
+from gpuseg.insight.withheld import Withheld, withheld
 from gpuseg.insight.words import Wording
 from gpuseg.quality.choose_k import KChoice
 
@@ -98,3 +100,8 @@ class Report:
     opt_in_purpose: str | None = None
     styles: tuple[StyleProfile, ...] = ()
     unplaced: Mapping[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def withheld(self) -> Withheld:
+        """What the page does not tell of segments."""
+        return withheld(self.profiles, self.min_cell, self.answer, self.styles)
