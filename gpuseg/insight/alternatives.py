@@ -7,7 +7,7 @@ same segments, 0 is chance.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,9 +23,6 @@ from gpuseg.quality.choose_k import KChoice
 
 Float64 = npt.NDArray[np.float64]
 
-_OUTER = 100
-"""One in so many customers at either end of a feature is pulled in, where outliers are."""
-
 
 @dataclass(frozen=True)
 class Alternative:
@@ -36,9 +33,9 @@ class Alternative:
     choice : {"k", "scaling", "outliers", "draw", "feature"}
         Which choice is made otherwise.
     what : str
-        How: a number of segments, a group of features that is left out, or nothing to add.
+        How: a number of segments, a group of features that is left out, what becomes of outliers, or nothing to add.
     agreement : float
-        Adjusted Rand index with the segments of the run.
+        Adjusted Rand index with the segments of the run, over the customers who are in both.
     """
 
     choice: str
@@ -46,8 +43,38 @@ class Alternative:
     agreement: float
 
 
+@dataclass(frozen=True)
+class Otherwise:
+    """What segments would be built on, had a choice about the customers been made otherwise.
+
+    Parameters
+    ----------
+    choice : str
+        Which choice.
+    what : str
+        How it is made.
+    scaled : pyarrow.Table
+        Scaled features with the customer's column.
+    own : ndarray of bool
+        Which of its customers are in the segments of the run.
+    run : ndarray of bool
+        Which customers of the run are in it, in the same order.
+    """
+
+    choice: str
+    what: str
+    scaled: pa.Table
+    own: npt.NDArray[np.bool_]
+    run: npt.NDArray[np.bool_]
+
+
 def alternatives(
-    scaled: pa.Table, weights: Float64, labels: npt.NDArray[np.integer], choice: KChoice, seed: int
+    scaled: pa.Table,
+    weights: Float64,
+    labels: npt.NDArray[np.integer],
+    choice: KChoice,
+    seed: int,
+    others: Iterable[Otherwise] = (),
 ) -> tuple[Alternative, ...]:
     """Fit every alternative and compare.
 
@@ -63,33 +90,44 @@ def alternatives(
         Its number of segments, and the models of the others.
     seed : int
         Of its draws.
+    others : iterable of Otherwise
+        Other choices about the customers.
 
     Returns
     -------
     tuple of Alternative
-        k less 1 and k plus 1 where they were tried, each column weighing the same, outliers pulled in, other draws,
-        and each group of features left out.
+        k less 1 and k plus 1 where they were tried, each column weighing the same, other draws, each group of features
+        left out, and then the others.
     """
     found = [
         Alternative("k", str(k), adjusted_rand_index(labels, np.asarray(choice.models[k].labels_)))
         for k in (choice.k - 1, choice.k + 1)
         if k in choice.models
     ]
-    for kind, what, table, own_seed in _others(scaled, weights, seed):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # an alternative may fill fewer segments
-            model = KMeans(choice.k, random_state=own_seed).fit(table)
-        found.append(Alternative(kind, what, adjusted_rand_index(labels, np.asarray(model.labels_))))
+    for kind, what, table, own_seed in _same_customers(scaled, weights, seed):
+        found.append(Alternative(kind, what, adjusted_rand_index(labels, _fit(table, choice.k, own_seed))))
+    for other in others:
+        fitted = _fit(other.scaled, choice.k, seed)
+        found.append(
+            Alternative(other.choice, other.what, adjusted_rand_index(labels[other.run], fitted[other.own]))
+        )
     return tuple(found)
 
 
-def _others(scaled: pa.Table, weights: Float64, seed: int) -> Iterator[tuple[str, str, pa.Table, int]]:
+def _fit(table: pa.Table, k: int, seed: int) -> npt.NDArray[np.integer]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # an alternative may fill fewer segments
+        return np.asarray(KMeans(k, random_state=seed).fit(table).labels_)
+
+
+def _same_customers(
+    scaled: pa.Table, weights: Float64, seed: int
+) -> Iterator[tuple[str, str, pa.Table, int]]:
     customer = scaled.schema.metadata[CUSTOMER].decode()
     names = tuple(name for name in scaled.column_names if name != customer)
     if (weights != 1.0).any():
         each = {name: scaled[name].to_numpy() * weight for name, weight in zip(names, weights, strict=True)}
         yield "scaling", "", _with(scaled, each), seed
-    yield "outliers", "", _with(scaled, {name: _pulled_in(scaled[name].to_numpy()) for name in names}), seed
     yield "draw", "", scaled, seed + 1
     groups: dict[str, list[str]] = {}
     for name in names:
@@ -97,12 +135,6 @@ def _others(scaled: pa.Table, weights: Float64, seed: int) -> Iterator[tuple[str
     for group, columns in groups.items():
         if len(groups) > 1:
             yield "feature", group, scaled.drop_columns(columns), seed
-
-
-def _pulled_in(values: Float64) -> Float64:
-    ordered = np.sort(values)
-    outer = len(ordered) // _OUTER
-    return np.clip(values, ordered[outer], ordered[len(ordered) - 1 - outer])
 
 
 def _with(table: pa.Table, columns: Mapping[str, Float64]) -> pa.Table:

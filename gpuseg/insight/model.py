@@ -10,16 +10,18 @@ import datetime as dt
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gpuseg import __version__
 from gpuseg.cluster.predicting import Fitted
 from gpuseg.core.promise import CONTRACT
+from gpuseg.customers.outliers import OutlierBounds
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.engines.choose import choose_engine
 from gpuseg.insight.baselines import Bins
@@ -94,6 +96,8 @@ class SegmentModel:
         Where each feature's values lay in training, and how the outcome went with them.
     used_ids : tuple of int
         Every segment id that this line of models ever used: none of them is given to another segment.
+    outliers : OutlierBounds or None
+        Who is extreme, and what becomes of them; None: nobody is looked at.
     made_by : str
         Version of gpuseg.
     contract : int
@@ -111,6 +115,7 @@ class SegmentModel:
     recipe: Recipe
     drift: Mapping[str, Bins]
     used_ids: tuple[int, ...]
+    outliers: OutlierBounds | None = None
     made_by: str = field(default=__version__)
     contract: int = field(default=CONTRACT)
 
@@ -151,9 +156,10 @@ class SegmentModel:
         -------
         pyarrow.Table
             One row a customer: the key with its own name and type, ``segment_id``, ``segment_name``, ``margin``,
-            ``second_segment_id``, ``is_fallback``, ``fallback_reason``, ``is_novel``. Transactions give customers
-            ascending by key, a table keeps its order. What has no meaning for a customer of the fallback segment is
-            null; a ``fallback_reason`` is null for all others.
+            ``second_segment_id``, ``is_fallback``, ``fallback_reason``, ``is_novel``, ``is_outlier``. Transactions give
+            customers ascending by key, a table keeps its order. What has no meaning for a customer of the fallback
+            segment is null; a ``fallback_reason`` is null for all others. ``is_outlier`` is null for customers without
+            all features.
 
         Raises
         ------
@@ -167,21 +173,30 @@ class SegmentModel:
         segments, 1 on a centre (0 where both centres coincide). A customer is novel who is farther from the centre
         than 999 of 1,000 training customers of the segment. A customer without a purchase, or with a missing
         feature, is in the fallback segment. Memory: the features, and 2**16 rows of distances.
+
+        An outlier is beyond the bounds of the training customers in some feature. A model that drops outliers puts them
+        in the fallback segment; one that winsorises pulls their values in to the bounds, for segment and margin. Only
+        novelty is told by the values as they are, there as in training: who was pulled in from afar is near no centre.
         """
         rows = rows_of(customers, self.recipe, self.feature_names, as_of, attributes)
+        rows, marked = _without_dropped(self, rows)
         nearest = _nearest(self, rows.values[rows.usable])
-        table = _table(self, rows, nearest)
+        table = _table(self, rows, nearest, marked)
         return table.sort_by(rows.name) if rows.from_transactions else table
 
 
 @dataclass(frozen=True)
 class _Nearest:
-    """Rows of :attr:`SegmentModel.segments` that are nearest and second nearest, and the distance to each."""
+    """Rows of :attr:`SegmentModel.segments` that are nearest and second nearest, and the distance to each.
+
+    ``far`` is the distance to the nearest of the values as they are: ``near`` where no outlier was pulled in.
+    """
 
     first: npt.NDArray[np.intp]
     second: npt.NDArray[np.intp]
     near: Float64
     next_near: Float64
+    far: Float64
 
 
 def build_model(
@@ -196,6 +211,7 @@ def build_model(
     used_ids: Sequence[int] = (),
     truths: Float64 | None = None,
     min_cell: int = 10,
+    outliers: OutlierBounds | None = None,
 ) -> SegmentModel:
     """A model from a finished fit.
 
@@ -221,6 +237,9 @@ def build_model(
         The outcome of each training customer, for the baselines: 1, 0, or NaN for those whom nobody contacted.
     min_cell : int, default 10
         Customers contacted below which the baselines keep no outcome.
+    outliers : OutlierBounds, optional
+        Bounds in units of the features; under winsorise the scaler and the estimator were fitted on values pulled in to
+        them, under drop ``built`` has nobody outside.
 
     Returns
     -------
@@ -238,24 +257,40 @@ def build_model(
     values = rows_of(built, recipe, names, None).values
     drift = {name: Bins.of(values[:, column], truths, min_cell) for column, name in enumerate(names)}
     ids = tuple(sorted({*used_ids, fallback[0], *(number for number, _, _ in ordered)}))
-    model = SegmentModel(fitted, scaler, blank, fallback, recipe, drift, ids)
+    model = SegmentModel(fitted, scaler, blank, fallback, recipe, drift, ids, outliers)
     nearest = _nearest(model, values)
     rates = outcome_rates or {}
     described = []
     for position, segment in enumerate(blank):
-        near = nearest.near[nearest.first == position]
+        far = nearest.far[nearest.first == position]
         number = segment.segment_id
         described.append(
-            ModelSegment(number, segment.name, segment.cluster, len(near), _reach(near), rates.get(number))
+            ModelSegment(number, segment.name, segment.cluster, len(far), _reach(far), rates.get(number))
         )
-    return SegmentModel(fitted, scaler, tuple(described), fallback, recipe, drift, ids)
+    return replace(model, segments=tuple(described))
 
 
-def _reach(near: Float64) -> float:
+def _reach(far: Float64) -> float:
     """The smallest training distance that 999 of 1,000 do not exceed."""
-    if not len(near):
+    if not len(far):
         return 0.0
-    return float(np.sort(near)[-(-len(near) * NOVEL_IN_1000 // 1000) - 1])
+    return float(np.sort(far)[-(-len(far) * NOVEL_IN_1000 // 1000) - 1])
+
+
+def _without_dropped(model: SegmentModel, rows: CustomerRows) -> tuple[CustomerRows, pa.Array]:
+    """Rows of which those that the model drops are not usable, and who is an outlier; null: nobody knows."""
+    bounds = model.outliers
+    if bounds is None:
+        return rows, pa.nulls(len(rows.keys), pa.bool_())
+    # Infinity is no outlier but an error: it must neither be pulled in nor left out.
+    model.fitted.engine.build().scan(rows.values[rows.usable], None, None).require_finite(bounds.names)
+    outside = bounds.outside(rows.values)
+    marked = outside.any(axis=1)
+    told = pa.array(marked, mask=~rows.usable)
+    if bounds.action != "drop":
+        return rows, told
+    reasons = pc.coalesce(rows.reasons, bounds.reasons(outside))
+    return replace(rows, usable=rows.usable & ~marked, reasons=reasons), told
 
 
 def _nearest(model: SegmentModel, values: Float64) -> _Nearest:
@@ -268,26 +303,32 @@ def _nearest(model: SegmentModel, values: Float64) -> _Nearest:
         for first in range(0, len(values), _TILE)
     ]
     if not parts:
-        return _Nearest(*(np.zeros(0, np.intp),) * 2, *(np.zeros(0),) * 2)
+        return _Nearest(*(np.zeros(0, np.intp),) * 2, *(np.zeros(0),) * 3)
     columns = zip(*parts, strict=True)
     return _Nearest(*(np.concatenate(column) for column in columns))
 
 
 def _nearest_tile(model: SegmentModel, values: Float64, position: npt.NDArray[np.intp]) -> tuple[Any, ...]:
-    squared = model.fitted.squared_distances(model.scaler.transform(values))
+    built_on = values if model.outliers is None else model.outliers.as_built(values)
+    squared = model.fitted.squared_distances(model.scaler.transform(built_on))
     every = np.arange(squared.shape[1])
     first = squared.argmin(axis=0)  # the lowest cluster of a tie, as the engines label
     near = np.sqrt(squared[first, every].astype(np.float64))
+    far = near.copy()
+    moved = np.flatnonzero((built_on != values).any(axis=1))
+    if len(moved):
+        as_they_are = model.fitted.squared_distances(model.scaler.transform(values[moved]))
+        far[moved] = np.sqrt(as_they_are[first[moved], np.arange(len(moved))].astype(np.float64))
     if len(squared) == 1:
-        return position[first], np.full(len(every), -1, np.intp), near, np.full(len(every), math.inf)
+        return position[first], np.full(len(every), -1, np.intp), near, np.full(len(every), math.inf), far
     rest = squared.copy()
     rest[first, every] = np.inf
     second = rest.argmin(axis=0)
     next_near = np.sqrt(squared[second, every].astype(np.float64))
-    return position[first], position[second], near, next_near
+    return position[first], position[second], near, next_near, far
 
 
-def _table(model: SegmentModel, rows: CustomerRows, nearest: _Nearest) -> pa.Table:
+def _table(model: SegmentModel, rows: CustomerRows, nearest: _Nearest, marked: pa.Array) -> pa.Table:
     n, usable = len(rows.keys), rows.usable
     fallback_id, _ = model.fallback
     ids = np.full(n, fallback_id, np.int32)
@@ -296,7 +337,7 @@ def _table(model: SegmentModel, rows: CustomerRows, nearest: _Nearest) -> pa.Tab
     own = np.array([segment.segment_id for segment in model.segments], np.int32)
     reach = np.array([segment.reach for segment in model.segments])
     ids[usable] = own[nearest.first]
-    novel[usable] = nearest.near > reach[nearest.first]
+    novel[usable] = nearest.far > reach[nearest.first]
     has_second = len(own) > 1
     if has_second:
         second[usable] = own[nearest.second]
@@ -316,5 +357,6 @@ def _table(model: SegmentModel, rows: CustomerRows, nearest: _Nearest) -> pa.Tab
             "is_fallback": pa.array(~usable),
             "fallback_reason": rows.reasons,
             "is_novel": pa.array(novel, mask=~usable),
+            "is_outlier": marked,
         }
     )

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from gpuseg.cluster.predicting import Fitted
 from gpuseg.core.promise import CONTRACT
 from gpuseg.customers.attribute_encoding import Encoding
+from gpuseg.customers.outliers import OutlierBounds, OutlierRule
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.engines.choose import choose_engine
 from gpuseg.errors import ContractError, OutputError, SourceError
@@ -35,6 +36,7 @@ RECORD, ARRAYS = "model.json", "arrays.safetensors"
 FOLDER = "model"
 """Name of the model's folder in the folder of a run."""
 _SCALER = "scaler."
+_LOWER, _UPPER = "outliers.lower", "outliers.upper"
 
 
 def model_contents(model: SegmentModel) -> dict[str, bytes]:
@@ -55,6 +57,8 @@ def model_contents(model: SegmentModel) -> dict[str, bytes]:
     arrays = model.fitted.to_arrays() | {
         _SCALER + name: array for name, array in model.scaler.to_arrays().items()
     }
+    if model.outliers is not None:
+        arrays |= {_LOWER: model.outliers.lower, _UPPER: model.outliers.upper}
     stored = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     customers = sum(segment.customers for segment in model.segments)
     record = {
@@ -64,6 +68,7 @@ def model_contents(model: SegmentModel) -> dict[str, bytes]:
         "arrays": {"file": ARRAYS, "sha256": hashlib.sha256(stored).hexdigest()},
         "features": list(model.feature_names),
         "scaling": {"rule": "z-score", "customers": model.scaler.n_samples_seen_},
+        "outliers": None if model.outliers is None else asdict(model.outliers.rule),
         "recipe": asdict(model.recipe),
         "rules": {"margin": MARGIN, "novelty": NOVELTY},
         "fallback": {"segment_id": model.fallback[0], "name": model.fallback[1]},
@@ -217,9 +222,18 @@ def _model(record: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) ->
         recipe=Recipe(**{**recipe, **lists, "attributes": _encodings(recipe["attributes"])}),
         drift={name: Bins.from_record(bins) for name, bins in record["drift"].items()},
         used_ids=tuple(record["used_ids"]),
+        outliers=_bounds(record.get("outliers"), names, arrays),
         made_by=record["gpuseg"],
         contract=record["contract"],
     )
+
+
+def _bounds(
+    rule: Mapping[str, Any] | None, names: tuple[str, ...], arrays: Mapping[str, npt.NDArray[Any]]
+) -> OutlierBounds | None:
+    if rule is None:
+        return None
+    return OutlierBounds(OutlierRule(**rule), names, arrays[_LOWER], arrays[_UPPER])
 
 
 def _encodings(records: list[dict[str, Any]]) -> tuple[Encoding, ...]:

@@ -62,10 +62,9 @@ class Built:
     encodings: tuple[Encoding, ...]
     attributes: AttributeValues | None
 
-    def described(self, customer: str, where: str) -> tuple[pa.Table, tuple[Measure, ...]]:
-        """Figures of the customers that can be placed, with those of attributes, and the measures of the latter."""
-        keys = self.features[customer].combine_chunks()
-        rows = self.summary.filter(pc.is_in(self.summary[customer], value_set=keys))
+    def described(self, keys: pa.Array, where: str) -> tuple[pa.Table, tuple[Measure, ...]]:
+        """Figures of these customers, with those of attributes, and the measures of the latter."""
+        rows = self.summary.filter(pc.is_in(self.summary.column(0), value_set=keys))
         if self.attributes is None:
             return rows, ()
         extra = described_columns(self.encodings, self.attributes, keys, where)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from gpuseg.customers.attribute_encoding import encoding_of
 from gpuseg.customers.attributes import attributes_of_records
+from gpuseg.customers.outliers import OUTCOMES
 from gpuseg.customers.parts import first_records
 from gpuseg.customers.roles import value_kind
 from gpuseg.customers.sensitive import KINDS, allowed_categories
@@ -278,6 +279,8 @@ def _intentions(sample: Sample) -> Iterator[str]:
         if case.validation_window is not None:
             first, last = case.validation_window
             yield f"The outcome from {first} to {last} helps choose the number of segments, and is not reported"
+    rule = job.outliers.as_rule()
+    yield f"Outliers, more than {rule.words} of a feature: {OUTCOMES[rule.action]}"
     yield f"Numbers of segments that are tried: {', '.join(map(str, job.segments.clusters))}"
     yield f"Results go to {job.locate(job.output.folder)}"
     yield "Nothing is wrong with it"

@@ -22,7 +22,7 @@ from gpuseg.jobs.reporting import Words, report_of
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.suppression import SUPPRESSED, load_suppression
-from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
+from gpuseg.jobs.writing import REPORT, customers_of, run_id_of, write_manifest, write_report, write_tables
 
 SOURCE = "The Complete Journey: households of a grocery chain"
 YEAR = ("2017-01-01", "2017-12-31")
@@ -122,8 +122,7 @@ def run_demo(out: Path | None, progress: Progress) -> DemoResult:
         found = segment_customers(tx, SETTINGS, stages, _WORDING, asked)
         said = findings(found.profiles, found.names, found.certainty, _WORDING, found.answer, found.withheld)
         report = report_of(found, WORDS, SOURCE, started, _WORDING)
-        customers = found.summary[tx.roles.customer]
-        carried = until_published.enter_context(publishing(listed, erased, customers))
+        carried = until_published.enter_context(publishing(listed, erased, customers_of(found)))
         with stages.stage("write results") as stage:
             if carried:
                 folder.write_bytes(SUPPRESSED, carried.to_bytes())

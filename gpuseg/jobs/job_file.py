@@ -24,6 +24,7 @@ from gpuseg.customers.transactions import Transactions, read_transactions
 from gpuseg.errors import SchemaError, SourceError
 from gpuseg.jobs.job_problems import problem_sentences, refuse
 from gpuseg.jobs.job_sections import (
+    ActionOrOutliers,
     Cohorts,
     Column,
     ColumnUse,
@@ -31,6 +32,7 @@ from gpuseg.jobs.job_sections import (
     Customers,
     Features,
     Job,
+    Outliers,
     Output,
     PathOrSource,
     Roles,
@@ -94,8 +96,9 @@ class JobFile(Section):
     features: Features = Field(default_factory=Features, description="What segments are built from.")
     segments: Segments = Field(default_factory=Segments, description="How many, and the draw.")
     cohorts: Cohorts = Field(default_factory=Cohorts, description="Cohorts by the first purchase.")
-    outliers: Literal["flag", "winsorise", "drop"] = Field(
-        "flag", description="What becomes of extreme customers."
+    outliers: ActionOrOutliers = Field(
+        default_factory=Outliers,
+        description="What becomes of extreme customers: flag, winsorise or drop, or a section.",
     )
     min_cell: Annotated[int, Field(ge=1)] = Field(10, description="Smaller groups are not shown.")
     words: Words = Field(default_factory=Words, description="What this business calls its things.")

@@ -6,21 +6,27 @@ changes it, or publishes a run that it was applied to, holds its lock: no erasur
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from gpuseg.errors import OutputError
 from gpuseg.jobs.output import LATEST
 from gpuseg.jobs.runs import MANIFEST, Run, open_run
 from gpuseg.jobs.suppression import SUPPRESSED, Suppression, load_suppression
+
+logger = logging.getLogger("gpuseg.jobs")
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL}
+"""What file systems without locks answer."""
 
 
 def list_folder(run: Run) -> Path | None:
@@ -125,7 +131,9 @@ def publishing(folder: Path, applied: Suppression, customers: pa.ChunkedArray) -
     with _locked(folder):
         listed = load_suppression(folder)
         erased = listed.merged(applied)
-        meanwhile = int(np.count_nonzero(erased.blocked(customers))) if erased != applied else 0
+        meanwhile = 0
+        if erased != applied:
+            meanwhile = len(customers.filter(pa.array(erased.blocked(customers))).unique())
         if meanwhile:
             raise OutputError(
                 f"{meanwhile:,} customers were erased while this run computed; nothing was written: run again"
@@ -148,7 +156,12 @@ def _locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise _unwritten(folder, error) from error
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            logger.warning("%s: nothing can be locked here; let no two commands work on one job", folder)
         yield
     finally:
         os.close(handle)

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from gpuseg.customers.dialect import CsvDialect
+from gpuseg.customers.outliers import LIMITS, OutlierRule
 from gpuseg.customers.sensitive import KINDS
 from gpuseg.jobs.job_problems import refuse
 
@@ -26,6 +27,9 @@ FIRST_YEAR, LAST_YEAR = 1900, 2199
 """Years of commerce: any other is taken for an error of entry."""
 
 MOST_CATEGORIES = 200
+
+Action = Literal["flag", "winsorise", "drop"]
+"""What becomes of extreme customers."""
 
 Scalar = str | int | float | bool
 
@@ -67,6 +71,10 @@ def _one_as_list(value: Any) -> Any:
 
 def _path_as_section(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
+
+
+def _action_as_section(value: Any) -> Any:
+    return {"action": value} if isinstance(value, str) else value
 
 
 def _categories(value: Any) -> int | tuple[str, ...]:
@@ -408,6 +416,32 @@ class Segments(Section):
         if len(set(self.clusters)) != len(self.clusters):
             refuse(["clusters names a number twice"])
         return self
+
+
+class Outliers(Section):
+    """Extreme customers: who they are, and what becomes of them."""
+
+    action: Action = Field(
+        "flag",
+        description="flag: keep and mark them; winsorise: pull them in to the bound; drop: leave them out of the fit.",
+    )
+    rule: Literal["zscore", "iqr", "mad"] = Field(
+        "zscore",
+        description="What the bounds are reckoned from: mean and standard deviation, quartiles, or median and MAD.",
+    )
+    limit: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Standard deviations (by default 3), interquartile ranges (1.5), or 1.4826 MAD (3.5) to the bound.",
+    )
+
+    def as_rule(self) -> OutlierRule:
+        """The same as the record of the customers' room, with the usual limit where none is said."""
+        return OutlierRule(self.action, self.rule, LIMITS[self.rule] if self.limit is None else self.limit)
+
+
+ActionOrOutliers = Annotated[
+    Outliers, BeforeValidator(_action_as_section, json_schema_input_type=Action | Outliers)
+]
 
 
 class Cohorts(Section):

@@ -16,6 +16,7 @@ import pyarrow as pa
 from gpuseg.core.promise import Promise
 from gpuseg.customers.attributes import AttributeValues
 from gpuseg.customers.cohorts import CohortRetention, cohort_retention
+from gpuseg.customers.outliers import Outliers
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError
 from gpuseg.insight.alternatives import Alternative, alternatives
@@ -29,7 +30,8 @@ from gpuseg.insight.style_profile import StyleProfile, style_profiles
 from gpuseg.insight.styles import SpendingStyles, spending_styles
 from gpuseg.insight.withheld import Withheld, withheld
 from gpuseg.insight.words import Wording
-from gpuseg.jobs.building import build
+from gpuseg.jobs.building import FALLBACK_REASON, Built, build
+from gpuseg.jobs.outlier_steps import as_built, other_actions, set_apart
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.steps import choose, equal_groups, names, number_by_size, numbers
@@ -51,8 +53,10 @@ class Segmentation:
         The choices.
     keys : pyarrow.Array
         Customers in the segments, ascending.
+    outliers : Outliers
+        Of all customers with features: of ``keys``, and of those who were left out.
     unplaced : pyarrow.Table
-        The others, in the fallback segment: key and ``fallback_reason``.
+        The others, in the fallback segment: key, ``fallback_reason``, ``is_outlier``.
     feature_names : tuple of str
         What built the segments.
     facts : dict
@@ -94,6 +98,7 @@ class Segmentation:
     tx: Transactions
     settings: Settings
     keys: pa.Array
+    outliers: Outliers
     unplaced: pa.Table
     feature_names: tuple[str, ...]
     facts: dict[str, Any]
@@ -180,10 +185,12 @@ def segment_customers(
         raise InputError(f"{tx.where}: a {tx.kind} frame; a job reads files or an Arrow table")
     with stages.stage("build features") as stage:
         made = build(tx, settings, given)
-        built = made.features
-        stage.add_rows(len(built))
+        stage.add_rows(len(made.features))
+    with stages.stage("find outliers") as stage:
+        outliers, built = set_apart(made.features, settings)
+        stage.add_rows(len(made.features))
     with stages.stage("scale features") as stage:
-        scaler, weights, scaled = equal_groups(built)
+        scaler, weights, scaled = equal_groups(as_built(built, outliers.bounds))
         stage.add_rows(len(scaled))
     customer = tx.roles.customer
     with stages.stage("choose the number of segments") as stage:
@@ -198,26 +205,29 @@ def segment_customers(
         squared = silhouettes(scaled, segment_ids, metric="sqeuclidean")
         stage.add_rows(len(scaled))
     with stages.stage("try other choices") as stage:
-        tried = alternatives(scaled, weights, segment_ids, choice, settings.seed)
+        tried = alternatives(
+            scaled,
+            weights,
+            segment_ids,
+            choice,
+            settings.seed,
+            other_actions(made.features, outliers, choice.k),
+        )
         stage.add_rows(len(scaled))
     with stages.stage("follow cohorts") as stage:
         retention = cohort_retention(tx, settings.period, settings.coverage, settings.lookback)
         stage.add_rows(retention.n_customers)
+    keys = _one(built[customer])
     with stages.stage("describe segments") as stage:
-        described, more = made.described(customer, tx.where)
+        described, more = made.described(keys, tx.where)
         measures = (*measures_of(described.column_names, wording), *more)
         profiles = profile_segments(described, segment_ids, measures)
         named = names(profiles, previous)
         stage.add_rows(len(described))
-    keys = _one(built[customer])
     with stages.stage("score spending styles") as stage:
         styles = spending_styles(tx, settings.as_of, opt_in=settings.opt_in)
         stage.add_rows(len(styles.table))
-    found = None
-    if asked is not None:
-        with stages.stage("compare the outcome", Promise.REPEATABLE) as stage:
-            found = answer(asked, keys, segment_ids, built)
-            stage.add_rows(found.rates.whole.base)
+    found = None if asked is None else _answer(asked, keys, segment_ids, built, stages)
     rates = {} if found is None else {s.segment_id: s.rate.value for s in found.rates.segments if s.rate.base}
     model = build_model(
         choice.model,
@@ -238,12 +248,14 @@ def segment_customers(
         used_ids=used_ids,
         truths=None if asked is None else asked.truths(keys),
         min_cell=settings.min_cell,
+        outliers=outliers.bounds,
     )
     return Segmentation(
         tx=tx,
         settings=settings,
         keys=keys,
-        unplaced=made.unplaced,
+        outliers=outliers,
+        unplaced=_unplaced(made, outliers),
         feature_names=tuple(name for name in built.column_names if name != customer),
         facts=made.facts,
         choice=choice,
@@ -275,6 +287,19 @@ def _certainty(euclidean: Silhouettes, squared: Silhouettes, segment_ids: Int32)
         effective_segments=effective_number(shares),
         segments=segment_certainties(euclidean.values, segment_ids),
     )
+
+
+def _answer(asked: Asked, keys: pa.Array, segment_ids: Int32, built: pa.Table, stages: Stages) -> Answer:
+    with stages.stage("compare the outcome", Promise.REPEATABLE) as stage:
+        found = answer(asked, keys, segment_ids, built)
+        stage.add_rows(found.rates.whole.base)
+    return found
+
+
+def _unplaced(made: Built, outliers: Outliers) -> pa.Table:
+    """Customers without features, outliers who are dropped, and why."""
+    dropped = outliers.dropped(made.features, FALLBACK_REASON)
+    return pa.concat_tables([made.unplaced, dropped], promote_options="default")
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import SchemaError
 from gpuseg.insight.findings import findings
 from gpuseg.insight.model_files import load_model
 from gpuseg.insight.words import Wording
@@ -24,7 +23,7 @@ from gpuseg.jobs.runs import open_run
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.suppression import SUPPRESSED, load_suppression
-from gpuseg.jobs.writing import REPORT, run_id_of, write_manifest, write_report, write_tables
+from gpuseg.jobs.writing import REPORT, customers_of, run_id_of, write_manifest, write_report, write_tables
 
 N_BOOT = 20
 """Bootstrap replicates behind the stability of a job's segments."""
@@ -89,7 +88,6 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
     """
     started = datetime.now(UTC)
     job = read_job(path)
-    _require_possible(job, path)
     previous = None if refresh is None else load_model(open_run(refresh).path)
     stages = Stages(progress)
     name, runs = job.job.name, Path(job.locate(job.output.folder))
@@ -115,8 +113,7 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
         found = segment_customers(tx, settings_of(job), stages, wording, asked, previous, given)
         said = findings(found.profiles, found.names, found.certainty, wording, found.answer, found.withheld)
         report = report_of(found, words_of(job), Path(job.source.path).name, started, wording)
-        customers = found.summary[tx.roles.customer]
-        carried = until_published.enter_context(publishing(runs / name, erased, customers))
+        carried = until_published.enter_context(publishing(runs / name, erased, customers_of(found)))
         with stages.stage("write results") as stage:
             if carried:
                 folder.write_bytes(SUPPRESSED, carried.to_bytes())
@@ -149,6 +146,7 @@ def settings_of(job: JobFile) -> Settings:
         min_size=None if case is None else case.min_size,
         max_share=None if case is None else case.max_share,
         n_boot=N_BOOT,
+        outliers=job.outliers.as_rule(),
         min_cell=job.min_cell,
         reading=_reading(job),
     )
@@ -170,14 +168,3 @@ def words_of(job: JobFile) -> Words:
     owner = "" if case.owner is None else f" Decided by: {case.owner}."
     decision = case.decision if case.decision.endswith((".", "?", "!")) else f"{case.decision}."
     return Words(job.job.title or case.decision, case.objective, f"{decision}{owner}")
-
-
-def _require_possible(job: JobFile, path: Path) -> None:
-    """Refuse what a job may declare and a run cannot do, before any record is read."""
-    problems = []
-    if job.outliers != "flag":
-        problems.append(
-            f"outliers: {job.outliers} is not what a run can do; use flag, which keeps and marks them"
-        )
-    if problems:
-        raise SchemaError(str(path), problems)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpuseg.customers.attribute_encoding import AttributeRule
+from gpuseg.customers.outliers import OutlierRule
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Settings:
         Share of the customers that a segment may have.
     n_boot : int or None
         Bootstrap replicates behind the stability of the segments; None does without.
+    outliers : OutlierRule
+        Who is extreme, and what becomes of them.
     min_cell : int
         Smaller groups of customers are not shown.
     reading : mapping of str to object
@@ -69,5 +72,6 @@ class Settings:
     min_size: int | None = None
     max_share: float | None = None
     n_boot: int | None = None
+    outliers: OutlierRule = field(default_factory=OutlierRule)
     min_cell: int = 10
     reading: Mapping[str, Any] = field(default_factory=dict)

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from gpuseg import __version__
 from gpuseg.core.promise import CONTRACT
 from gpuseg.insight.model import FALLBACK_ID
@@ -75,6 +77,15 @@ def write_tables(folder: RunFolder, found: Segmentation, run_id: str) -> None:
     folder.write_text("quality.json", quality_json(found, run_id))
     for name, content in model_contents(found.model).items():
         folder.write_bytes(f"{FOLDER}/{name}", content)
+
+
+def customers_of(found: Segmentation) -> pa.ChunkedArray:
+    """Every customer whose key is in a file of the run, as text: those in segments, and those of rejected rows."""
+    customer = found.tx.roles.customer
+    keys = [found.summary[customer], found.tx.rejected_rows()[customer]]
+    return pa.chunked_array(
+        [chunk for column in keys for chunk in column.cast(pa.string()).chunks], pa.string()
+    )
 
 
 def write_report(folder: RunFolder, found: Segmentation, report: Report) -> None:
@@ -178,6 +189,7 @@ def _counts(found: Segmentation) -> Mapping[str, Any]:
         "customers": found.facts["n_customers"],
         "customers_in_segments": found.profiles.n_customers,
         "customers_without_purchase": found.facts["n_without_purchase"],
+        "outliers": found.outliers.facts(),
         "customers_not_placed": table_of_unplaced(found.unplaced),
         "customers_with_changing_attributes": found.facts.get("n_attribute_changes", {}),
         "customers_with_neutral_regularity": found.facts["n_neutral_regularity"],

@@ -41,7 +41,6 @@ def test_each_choice_is_made_otherwise(tried):
         ("k", "2"),
         ("k", "4"),
         ("scaling", ""),
-        ("outliers", ""),
         ("draw", ""),
         ("feature", "visits"),
         ("feature", SHARES),

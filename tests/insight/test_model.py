@@ -85,7 +85,7 @@ def test_training_customers_get_the_segments_of_the_fit():
     table = made.model.assign(made.built)
     assert table.column_names == [
         "customer", "segment_id", "segment_name", "margin", "second_segment_id", "is_fallback", "fallback_reason",
-        "is_novel",
+        "is_novel", "is_outlier",
     ]  # fmt: skip
     assert table["customer"].equals(made.built["customer"])
     assert table["segment_id"].type == pa.int32()
@@ -120,6 +120,7 @@ def test_transactions_give_the_same_and_the_fallback():
         "is_fallback": True,
         "fallback_reason": "no purchase",
         "is_novel": None,
+        "is_outlier": None,
     }
 
 

@@ -372,6 +372,10 @@ def test_styles_of_things_are_as_if_sensitive_lines_were_not_there():
     assert found.to_arrow() != all_of_it.to_arrow()
     opted = spending_styles(gs.read_transactions(sold, **roles), "2023-12-31", opt_in=["pharmacy"])
     assert opted.to_arrow().equals(all_of_it.to_arrow())
+    frame = dd.from_pandas(sold.to_pandas(), npartitions=3)
+    for opt_in, known in (((), found), (("Apotheke",), all_of_it)):
+        lazy = spending_styles(gs.read_transactions(frame, **roles), "2023-12-31", opt_in=opt_in)
+        assert lazy.to_arrow().to_pydict() == known.to_arrow().to_pydict()
     with pytest.raises(InputError, match="opt_in names 'farmacy'"):
         spending_styles(gs.read_transactions(sold, **roles), opt_in=["farmacy"])
 

@@ -73,6 +73,7 @@ def test_what_the_job_would_do(shop):
         "Days are counted in Europe/Berlin; amounts have 2 decimals",
         "Decision: whom to write to",
         "Features to 2024-03-20; outcome from 2024-03-21 to 2024-03-31",
+        "Outliers, more than 3 standard deviations from the mean of a feature: kept as they are, and marked",
         "Numbers of segments that are tried: 3, 4, 5, 6, 7, 8",
         f"Results go to {shop}/runs",
         "Nothing is wrong with it",

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from gpuseg import datasets
 from gpuseg.cli import app
-from gpuseg.errors import SourceError
+from gpuseg.errors import InputError, SourceError
 from gpuseg.jobs import demo
+from gpuseg.jobs.job_list import add_to_list
 from gpuseg.jobs.progress import SilentProgress
 
 WITH_IDS = ["features.parquet", "rejects.parquet", "segments.csv", "segments.parquet", "styles.parquet"]
@@ -62,6 +63,22 @@ def test_the_folder_is_whole(result):
     ]
     times = {name: (result.folder / name).stat().st_mtime_ns for name in FILES}
     assert max(times, key=times.__getitem__) == "manifest.json"
+
+
+def test_who_was_erased_from_a_demo_is_left_out_of_the_next(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    add_to_list(tmp_path / "runs" / "demo", [1, 2])
+    seen = []
+
+    def stop(tx, *others):
+        seen.append(tx)
+        raise InputError("enough")
+
+    monkeypatch.setattr("gpuseg.jobs.demo.segment_customers", stop)
+    with pytest.raises(InputError, match="enough"):
+        demo.run_demo(None, SilentProgress())
+    assert seen[0].n_erased == 2
+    assert not any({1, 2} & set(table["customer"].unique().to_pylist()) for table in seen[0].tables())
 
 
 def test_the_same_answer_again(result, tmp_path):

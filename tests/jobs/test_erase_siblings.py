@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import subprocess
@@ -299,6 +300,17 @@ def test_nobody_is_erased_while_a_run_is_published(home):
         publishing(home / "test", Suppression(), customers),
     ):
         pass
+
+
+def test_where_nothing_can_be_locked_the_list_is_kept_with_a_warning(home, monkeypatch, caplog):
+    def none(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gpuseg.jobs.job_list.fcntl.flock", none)
+        add_to_list(home / "test", ["C00003"])
+    assert "let no two commands work on one job" in caplog.text
+    assert load_suppression(home / "test").blocked(pa.array(["C00003"])).all()
 
 
 def test_a_job_without_a_list_gets_no_folder(tmp_path):

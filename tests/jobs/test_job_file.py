@@ -12,6 +12,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from gpuseg.customers.outliers import OutlierRule
 from gpuseg.errors import SchemaError, SourceError
 from gpuseg.jobs.job_file import JobFile, job_schema, read_job
 from gpuseg.jobs.job_yaml import read_yaml
@@ -62,11 +63,25 @@ def test_the_least_job(job, tmp_path):
     assert found.locate("sales.csv") == str(tmp_path / "sales.csv")
     assert found.locate("/x/sales.csv") == "/x/sales.csv"
     assert found.locate("s3://x/sales.csv") == "s3://x/sales.csv"
-    assert (found.outliers, found.min_cell, found.bad_rows, found.use_case) == ("flag", 10, "error", None)
+    assert (found.min_cell, found.bad_rows, found.use_case) == (10, "error", None)
+    assert found.outliers.as_rule() == OutlierRule("flag", "zscore", 3.0)
     assert found.segments.clusters == (3, 4, 5, 6, 7, 8)
     assert found.as_of is None
     with pytest.raises(ValidationError, match="frozen"):
         found.min_cell = 5
+
+
+@pytest.mark.parametrize(
+    ("written", "rule"),
+    [
+        ("winsorise", OutlierRule("winsorise", "zscore", 3.0)),
+        ("{action: drop, rule: iqr}", OutlierRule("drop", "iqr", 1.5)),
+        ("{rule: mad}", OutlierRule("flag", "mad", 3.5)),
+        ("{rule: mad, limit: 5}", OutlierRule("flag", "mad", 5.0)),
+    ],
+)
+def test_outliers_are_an_action_or_a_section(job, written, rule):
+    assert job(f"{SMALL}outliers: {written}\n").outliers.as_rule() == rule
 
 
 def test_the_example_is_complete():
@@ -79,7 +94,7 @@ def test_the_example_is_complete():
     text = (DATA / "job.example.yaml").read_text(encoding="utf-8")
     missing = {name for name in JobFile.model_fields if f"\n{name}:" not in text}
     assert missing == set()
-    for section in ("use_case", "roles", "sensitive", "cohorts", "segments", "words", "output"):
+    for section in ("use_case", "roles", "sensitive", "cohorts", "outliers", "segments", "words", "output"):
         written = yaml.safe_load(text)[section]
         annotation = type(getattr(found, section))
         assert set(written) == set(annotation.model_fields), section
@@ -121,7 +136,7 @@ features: {categories: -1}
         "'columns.x' is 'bild' (line 6); did you mean 'build'?",
         "consent (line 7): say either column (and its purpose) or not_recorded (and the reason), one of the two",
         "'segments.seed' is 'x' (line 8); it must be a whole number",
-        "'outliers' is 'flags' (line 9); did you mean 'flag'?",
+        "'outliers.action' is 'flags' (line 9); did you mean 'flag'?",
         (
             "features.categories (line 10): -1 is neither a number from 0 to 200 nor a list of names; put names that "
             "are numbers between quotes"
@@ -157,6 +172,9 @@ def test_what_must_be_there(wrong):
             "cohorts: {coverage: [2024-02-30, 2024-03-01]}",
             "'2024-02-30' is no calendar day; write it as 2024-12-31",
         ),
+        ("outliers: {limit: 0}", "'outliers.limit' is 0 (line 6); it must be above 0"),
+        ("outliers: {rule: iqrs}", "'outliers.rule' is 'iqrs' (line 6); did you mean 'iqr'?"),
+        ("outliers: 3", "'outliers' is 3 (line 6); it must be a section with keys"),
         ("min_cell: 0", "'min_cell' is 0 (line 6); it must be at least 1"),
     ],
 )

@@ -53,6 +53,7 @@ def test_the_table_of_segments():
             "is_fallback": pa.bool_(),
             "fallback_reason": pa.string(),
             "is_novel": pa.bool_(),
+            "is_outlier": pa.bool_(),
             "silhouette": pa.float64(),
             "silhouette_squared": pa.float64(),
             "run_id": pa.string(),
@@ -93,6 +94,7 @@ def test_a_customer_without_a_purchase_is_in_the_fallback_segment():
         "is_fallback": True,
         "fallback_reason": "no purchase",
         "is_novel": None,
+        "is_outlier": None,
         "silhouette": None,
         "silhouette_squared": None,
         "run_id": "x",
@@ -177,6 +179,7 @@ def test_stages_are_recorded_in_order():
     segment_customers(tx, made_up.SETTINGS, stages, made_up.WORDING)
     assert [stage.name for stage in stages.ended] == [
         "build features",
+        "find outliers",
         "scale features",
         "choose the number of segments",
         "measure silhouettes",

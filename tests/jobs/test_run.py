@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,9 +13,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import gpuseg
 from gpuseg import datasets
 from gpuseg.cli import app
-from gpuseg.errors import InputError, OutputError, SchemaError
+from gpuseg.errors import InputError, OutputError
 from gpuseg.jobs import run as run_module
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.run import run_job
@@ -222,19 +224,6 @@ def test_outcomes_that_cannot_be_used(make, tmp_path, change, message):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"outliers": "drop"}, "outliers: drop is not what a run can do"),
-    ],
-)
-def test_what_a_run_cannot_do_is_refused_before_reading(make, tmp_path, changes, message):
-    path = make(**changes)
-    (tmp_path / "sales.parquet").unlink()
-    with pytest.raises(SchemaError, match=message):
-        run_job(path, None, SilentProgress())
-
-
 def test_the_same_job_gives_the_same_bytes(make, tmp_path):
     path = make(use_case=CASE)
     first, second = (run_job(path, tmp_path / name, SilentProgress()) for name in ("a", "b"))
@@ -381,14 +370,50 @@ def test_nobody_comes_back_who_is_erased_while_a_run_computes(make, tmp_path, mo
     ]
 
 
-def test_all_runs_of_a_job_are_erased_from(make, tmp_path):
+def test_a_rejected_row_brings_nobody_back(make, tmp_path, monkeypatch):
+    """A customer all of whose rows were left out is in rejects.parquet alone."""
+    path = make(segments={"clusters": [3]}, bad_rows="reject")
+    bad = records().slice(0, 2)
+    bad = bad.set_column(bad.column_names.index("customer"), "customer", pa.array(["GONE", "GONE"]))
+    bad = bad.set_column(bad.column_names.index("amount"), "amount", pa.array([None, None], pa.float64()))
+    pq.write_table(pa.concat_tables([records(), bad.cast(records().schema)]), tmp_path / "sales.parquet")
+    first = run_job(path, None, SilentProgress())
+    assert held(first.folder, "GONE") == {"rejects.parquet"}
+    work = run_module.segment_customers
+
+    def meanwhile(*arguments):
+        found = work(*arguments)
+        erase(first.folder, "GONE")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "segment_customers", meanwhile)
+        with pytest.raises(OutputError, match="1 customers were erased while"):
+            run_job(path, None, SilentProgress())
+    later = run_job(path, None, SilentProgress())
+    assert held(tmp_path / "runs", "GONE") == set()
+    counts = open_run(later.folder).manifest["counts"]
+    assert (counts["rows_left_out_by_reason"], counts["rejects"]["rows"]) == ({"customer erased": 2}, 0)
+
+
+def test_all_runs_of_a_job_are_erased_from_and_nothing_else_holds_ids(make, tmp_path, monkeypatch):
+    elsewhere = [tmp_path / "elsewhere" / name for name in ("home", "tmp", "cwd")]
+    for folder in elsewhere:
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(elsewhere[0]))
+    monkeypatch.setenv("TMPDIR", str(elsewhere[1]))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.chdir(elsewhere[2])
     path = make(segments={"clusters": [3]})
     folders = [run_job(path, None, SilentProgress()).folder for _ in range(3)]
     said = erase(folders[0], "C00007", "C00009")
     assert f"Other runs of this job still hold them: {folders[1].name} (2), {folders[2].name} (2)" in said
     erase(folders[0], "C00007", "C00009", arguments=["--all-runs"])
     assert held(tmp_path / "runs", "C00007", "C00009") == set()
-    assert len([one for one in (tmp_path / "runs").iterdir() if not one.name.startswith("made-up")]) == 0
+    assert all(one.name.startswith("made-up") for one in (tmp_path / "runs").iterdir())
+    assert held(tmp_path / "elsewhere", "C00007", "C00009") == set()
+    kernels = list(Path(gpuseg.__file__).parent.rglob("*.nb[ci]"))  # compiled, kept from run to run
+    assert not any(b"C00007" in path.read_bytes() for path in kernels)
 
 
 def test_init_check_and_run(tmp_path, monkeypatch):

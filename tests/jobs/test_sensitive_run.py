@@ -175,3 +175,15 @@ def test_an_opt_in_is_told_with_its_purpose(tmp_path):
     assert "Sensitive, but opted in: pharmacy" in page
     assert f"the purpose: {purpose}" in page
     assert "that are sensitive" not in page
+
+
+def test_a_pharmacy_without_an_opt_in_is_segmented_by_how_much_and_when(tmp_path):
+    table = sold()
+    place = table.column_names.index("department")
+    folder = run(tmp_path / "job", table.set_column(place, "department", pa.array([MARK] * len(table))))
+    names = pq.read_schema(folder / "styles.parquet").names
+    assert "regularity" in names
+    assert not {"variety_seeking", "breadth"} & {*names}
+    rows = pq.read_table(folder / "features.parquet")
+    assert set(rows["categories_bought"].to_pylist()) == {0}
+    assert rows["top_category"].null_count == rows["category_diversity"].null_count == len(rows)

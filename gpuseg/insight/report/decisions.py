@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gpuseg.customers.attribute_encoding import attribute_of
 from gpuseg.insight.attribute_measures import attribute_label
 from gpuseg.insight.groups import SHARES, group_of
-from gpuseg.insight.report.answers import chosen_by, feature_label, features_until, reason
+from gpuseg.insight.report.answers import chosen_by, feature_label, features_until, reason, shown_count
 from gpuseg.insight.words import format_score, list_words
 
 if TYPE_CHECKING:
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from gpuseg.insight.report.record import Report
 
 _NOT_TRIED = "not tried in this run"
+_MADE = {
+    "flag": "Kept and marked",
+    "winsorise": "Pulled in to that bound and marked",
+    "drop": "Left out and marked",
+}
+_WHY = {
+    "flag": "Extreme {customers} are {customers}: they are put on a scale where they do not outweigh all others, and "
+    "none is dropped.",
+    "winsorise": "Extreme {customers} are {customers}, and none is dropped; but how far out they are would draw "
+    "centres away from all others. Figures are of the values as they are.",
+    "drop": "Extreme {customers} would draw centres away from all others; they are counted and listed, in no segment.",
+}
 
 
 def decisions(report: Report) -> list[dict[str, Any]]:
@@ -42,16 +54,7 @@ def decisions(report: Report) -> list[dict[str, Any]]:
             else "Otherwise the feature with the largest numbers would decide.",
             [("each column counts alone", entry.agreement) for entry in by_choice.get("scaling", [])],
         ),
-        _row(
-            "Outliers",
-            "Kept; counts, money and days as logarithms, the coupon share as its square root",
-            f"Extreme {report.wording.customers} are {report.wording.customers}: they are put on a scale where they do "
-            "not outweigh all others, and none is dropped.",
-            [
-                ("the outer 1 % at either end pulled in", entry.agreement)
-                for entry in by_choice.get("outliers", [])
-            ],
-        ),
+        _outliers(report, by_choice.get("outliers", [])),
         _row(
             "Number of segments",
             f"{report.choice.k}",
@@ -101,6 +104,27 @@ def _window(report: Report) -> dict[str, Any]:
     else:
         why = f"The outcome lies after it, {report.answer.asked.outcome.words}: features must not know it."
     return _row("Window", f"What was known up to {features_until(report)}", why, [])
+
+
+def _outliers(report: Report, tried: list[Alternative]) -> dict[str, Any]:
+    customers = report.wording.customers
+    action, made = "flag", "Kept"
+    if report.outliers is not None:
+        action = report.outliers.rule.action
+        count = shown_count(report.outliers.n_marked, report)
+        far = f"{customers} more than {report.outliers.rule.words} of a feature"
+        made = f"{_MADE[action]}: {count} {far}"
+    words = {
+        "flag": f"such {customers} kept as they are",
+        "winsorise": f"such {customers} pulled in to that bound",
+        "drop": f"such {customers} left out (agreement of those who stay)",
+    }
+    return _row(
+        "Outliers",
+        f"{made}; counts, money and days as logarithms, the coupon share as its square root",
+        _WHY[action].format(customers=customers),
+        [(words[entry.what], entry.agreement) for entry in tried],
+    )
 
 
 def _left_out(name: str, report: Report) -> str:

@@ -42,6 +42,12 @@ _NOTES = {
     "coupon null taken as 0": ("No coupon given", "taken as 0"),
 }
 
+_OUTLIERS = {
+    "flag": "kept as they are",
+    "winsorise": "pulled in to that bound in the segmentation; as they are in all figures",
+    "drop": "set apart, in none of these segments",
+}
+
 _FEATURES = {
     "log_visits": "number of visits, as ln(1 + x)",
     "log_basket_value": "mean value of a basket, as ln(1 + x)",
@@ -113,7 +119,32 @@ def data(report: Report) -> list[dict[str, str]]:
             "regularity unknown: neutral (0) in the segmentation, absent from its figures",
         ),
     ]
-    rows += _attributes(report)
+    return rows + _attributes(report) + _outliers(report)
+
+
+def _outliers(report: Report) -> list[dict[str, str]]:
+    found, customers = report.outliers, report.wording.customers
+    if found is None:
+        return []
+    telling = {
+        feature_label(name, report): shown_count(count, report)
+        for name, count in found.by_feature.items()
+        if count
+    }
+    by_feature = list_words([f"{name} ({count})" for name, count in telling.items()])
+    done = f"{_OUTLIERS[found.rule.action]}; by feature: {by_feature}" if telling else "nothing to do"
+    rows = [
+        _row(
+            f"{_upper(customers)} more than {found.rule.words} of a feature (is_outlier)",
+            shown_count(found.n_marked, report),
+            done,
+        )
+    ]
+    if found.unbounded:
+        named = [f"{feature_label(name, report)} ({why})" for name, why in found.unbounded.items()]
+        rows.append(
+            _row("Features without such a bound", len(named), f"{list_words(named)}: nobody is an outlier")
+        )
     return rows
 
 

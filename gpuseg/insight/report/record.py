@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from gpuseg.customers.cohorts import CohortRetention
+from gpuseg.customers.outliers import Outliers
 from gpuseg.customers.transactions import Transactions
 from gpuseg.insight.alternatives import Alternative
 from gpuseg.insight.answer import Answer
@@ -62,6 +63,8 @@ class Report:
         What the segments say about the decision.
     alternatives : tuple of Alternative
         How far other choices would agree.
+    outliers : Outliers or None
+        The extreme customers, and what became of them.
     min_cell : int
         Smaller groups of customers are not shown.
     kept_out : tuple of str
@@ -94,6 +97,7 @@ class Report:
     clusters: dict[int, int] = field(default_factory=dict)
     answer: Answer | None = None
     alternatives: tuple[Alternative, ...] = ()
+    outliers: Outliers | None = None
     min_cell: int = 10
     kept_out: tuple[str, ...] = ()
     opted_in: tuple[str, ...] = ()
