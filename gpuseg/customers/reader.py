@@ -248,6 +248,8 @@ class Reader:
         rejected = None
         if self.on_bad_rows == "reject" and self.collect:
             bad = ~tally.good() if consent is None else consent & ~tally.good()
+            if not bad.any():
+                return replace(checked, consent=keys)
             rejected = rejected_rows(
                 raw.table.select(self.role_columns()), tally.reasons(), bad, self.collect
             )

@@ -100,7 +100,9 @@ def rejected_rows(table: pa.Table, reasons: Mapping[str, Mask], chosen: Mask, mo
     """
     _, row, words = own_names(table.column_names)
     places = np.flatnonzero(chosen)[:most]
-    taken = table.take(pa.array(places, pa.int64()))
+    wanted = np.zeros(len(chosen), np.bool_)
+    wanted[places] = True
+    taken = table.filter(pa.array(wanted))
     columns: dict[str, Any] = {row: pa.array(places + 1, pa.int64())}
     columns |= {name: _as_text(taken[name]) for name in table.column_names}
     columns[words] = pa.array(_sentences(reasons, places), _TEXT)
@@ -108,6 +110,9 @@ def rejected_rows(table: pa.Table, reasons: Mapping[str, Mask], chosen: Mask, mo
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    zone = column.type.tz if pa.types.is_timestamp(column.type) else None
+    if zone is not None and zone.startswith(("+", "-")):  # not every Arrow can write the clock of an offset
+        column = column.cast(pa.timestamp(column.type.unit, "UTC"))
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if value_kind(column.type) == "null":

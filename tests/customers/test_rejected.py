@@ -121,6 +121,24 @@ def test_other_types_become_text():
     ]
 
 
+@pytest.mark.parametrize(
+    ("zone", "told"),
+    [
+        ("UTC", "2024-05-01 12:00:00.000000Z"),
+        ("Europe/Paris", "2024-05-01 14:00:00.000000+0200"),
+        ("+02:00", "2024-05-01 12:00:00.000000Z"),
+    ],
+)
+def test_times_in_a_zone_become_text(zone, told):
+    stamps = (
+        pa.array([MOMENT] * 5, pa.timestamp("us"))
+        .cast(pa.timestamp("us", "UTC"))
+        .cast(pa.timestamp("us", zone))
+    )
+    found = gs.read_transactions(table(at=stamps), **ROLES).rejected_rows()
+    assert set(found["at"].to_pylist()) == {told}
+
+
 def test_a_source_may_use_our_names():
     renamed = table().rename_columns(["reasons", "source_row", "source_file"])
     roles = ROLES | {"customer": "reasons", "time": "source_row", "amount": "source_file"}
