@@ -210,6 +210,7 @@ def _told(readme: bytes, entry: Mapping[str, Any]) -> bytes:
     if not any(line.startswith(f"{SUPPRESSED}:") for line in lines):
         last = [place for place, line in enumerate(lines) if line.startswith(f"{MANIFEST}:")]
         lines.insert(last[0] if last else len(lines), f"{SUPPRESSED}: {WHAT_IT_IS}")
-    day = entry["when"][:10]
-    lines.append(f"{entry['customers']:,} customers were erased on {day} (UTC): {entry['note']}.")
+    if entry["customers"]:
+        day = entry["when"][:10]
+        lines.append(f"{entry['customers']:,} customers were erased on {day} (UTC): {entry['note']}.")
     return ("\n".join(lines) + "\n").encode()
