@@ -102,7 +102,7 @@ def assign_file(
     built = _features(source, loaded)
     if built is None:
         tx = _transactions(source, loaded, gone)
-        table, told = loaded.assign(tx, as_of, _attributes(customers, loaded, tx)), "transactions"
+        table, told = loaded.assign(tx, as_of, _attributes(customers, loaded, tx, gone)), "transactions"
         erased = tx.n_erased
     else:
         table, told = loaded.assign(built, as_of), "features"
@@ -139,7 +139,9 @@ def _transactions(source: Path, model: SegmentModel, gone: Suppression) -> Trans
     )
 
 
-def _attributes(customers: Path | None, model: SegmentModel, tx: Transactions) -> AttributeValues | None:
+def _attributes(
+    customers: Path | None, model: SegmentModel, tx: Transactions, gone: Suppression
+) -> AttributeValues | None:
     recipe = model.recipe
     beside = {found.name for found in recipe.attributes} - {*recipe.attributes_of_records}
     record = recipe.attribute_table
@@ -153,7 +155,7 @@ def _attributes(customers: Path | None, model: SegmentModel, tx: Transactions) -
             f"the model was made with a table of customers ({record['customer']}, {', '.join(names)}); give one: "
             "--customers FILE"
         )
-    return table_beside(customers, {**record, "names": names}, tx)
+    return table_beside(customers, {**record, "names": names}, tx, gone.blocked)
 
 
 def _sizes(table: pa.Table, model: SegmentModel) -> dict[str, int]:

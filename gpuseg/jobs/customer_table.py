@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from gpuseg.customers.attribute_encoding import AttributeRule
 from gpuseg.customers.attributes import AttributeValues, attributes_of_table
 from gpuseg.customers.dialect import CsvDialect
+from gpuseg.customers.reader import Erased
 from gpuseg.customers.sources import column_names, open_source
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError
@@ -58,8 +59,17 @@ def table_record(job: JobFile) -> dict[str, Any] | None:
     }
 
 
-def read_customers(job: JobFile, tx: Transactions) -> AttributeValues | None:
+def read_customers(job: JobFile, tx: Transactions, erased: Erased | None = None) -> AttributeValues | None:
     """What the job's table of customers says; None where the job has none.
+
+    Parameters
+    ----------
+    job : JobFile
+        The job.
+    tx : Transactions
+        Its records.
+    erased : callable, optional
+        Says of customers' keys who was erased: their rows are not looked at.
 
     Raises
     ------
@@ -70,11 +80,17 @@ def read_customers(job: JobFile, tx: Transactions) -> AttributeValues | None:
     if job.customers is None or record is None:
         return None
     with job_words():
-        return read_table(job.locate(job.customers.source.path), record, tx, job.customers.source.dialect())
+        return read_table(
+            job.locate(job.customers.source.path), record, tx, job.customers.source.dialect(), erased
+        )
 
 
 def read_table(
-    path: str, record: Mapping[str, Any], tx: Transactions, dialect: CsvDialect | None
+    path: str,
+    record: Mapping[str, Any],
+    tx: Transactions,
+    dialect: CsvDialect | None,
+    erased: Erased | None = None,
 ) -> AttributeValues:
     """What a table of customers says.
 
@@ -88,6 +104,8 @@ def read_table(
         The records: type of the customers.
     dialect : CsvDialect or None
         How CSV is written.
+    erased : callable, optional
+        Says of customers' keys who was erased: their rows are not looked at.
 
     Raises
     ------
@@ -105,6 +123,8 @@ def read_table(
     table = pa.concat_tables(pieces, promote_options="permissive")
     keys = keys_like(table[customer], path, customer, tx)
     table = table.set_column(table.column_names.index(customer), customer, keys)
+    if erased is not None:
+        table = table.filter(pa.array(~erased(keys)))
     found = attributes_of_table(table, customer, names, path, source.dialect if source.as_text else None)
     _say_matches(found, path, tx)
     return found
@@ -122,8 +142,8 @@ def _say_matches(found: AttributeValues, path: str, tx: Transactions) -> None:
     logger.info("%s: %d of %d customers of the records are in it", path, known, len(own))
 
 
-def table_beside(path: Path, record: Mapping[str, Any], tx: Transactions) -> AttributeValues:
-    """What a later table of customers says, read as that of the run was.
+def table_beside(path: Path, record: Mapping[str, Any], tx: Transactions, erased: Erased) -> AttributeValues:
+    """What a later table of customers says, but of the erased, read as that of the run was.
 
     Raises
     ------
@@ -132,4 +152,6 @@ def table_beside(path: Path, record: Mapping[str, Any], tx: Transactions) -> Att
     """
     csv = record.get("csv")
     dialect = CsvDialect(**csv) if csv else None
-    return read_table(str(path), record, tx, dialect if path.suffix not in {".parquet", ".pq"} else None)
+    return read_table(
+        str(path), record, tx, dialect if path.suffix not in {".parquet", ".pq"} else None, erased
+    )

@@ -102,7 +102,7 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
         given = None
         if job.customers is not None:
             with stages.stage("read customers") as stage:
-                given = read_customers(job, tx)
+                given = read_customers(job, tx, who_is_erased)
                 stage.add_rows(0 if given is None else len(given.keys))
         asked = None
         if job.use_case is not None and job.use_case.outcome is not None:

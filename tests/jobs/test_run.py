@@ -18,6 +18,7 @@ from gpuseg import datasets
 from gpuseg.cli import app
 from gpuseg.errors import InputError, OutputError
 from gpuseg.jobs import run as run_module
+from gpuseg.jobs.assign import assign_file
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.run import run_job
 from gpuseg.jobs.runs import open_run
@@ -368,6 +369,38 @@ def test_nobody_comes_back_who_is_erased_while_a_run_computes(make, tmp_path, mo
     assert [one.name for one in (tmp_path / "runs").iterdir() if one.name.startswith(("made-up-", "."))] == [
         first.folder.name
     ]
+
+
+def test_a_table_of_customers_is_read_without_the_erased(make, tmp_path):
+    """Rows of an erased customer that contradict each other are nobody's problem, here and in assign."""
+    path = make(
+        segments={"clusters": [3]},
+        segmentation_type="mixed",
+        customers={"source": "people.csv", "customer": "who"},
+        columns={"age": "build"},
+    )
+    names = sorted(set(records()["customer"].to_pylist()))
+    lines = [f"{name},{20 + number}" for number, name in enumerate(names)]
+    (tmp_path / "people.csv").write_text("\n".join(["who,age", *lines, ""]))
+    first = run_job(path, None, SilentProgress())
+    (tmp_path / "people.csv").write_text("\n".join(["who,age", *lines, "C00007,99", ""]))
+    arguments = (
+        first.folder,
+        tmp_path / "sales.parquet",
+        tmp_path / "out.csv",
+        None,
+        tmp_path / "people.csv",
+    )
+    with pytest.raises(InputError, match="rows that contradict each other, such as 'C00007'"):
+        run_job(path, None, SilentProgress())
+    with pytest.raises(InputError, match="rows that contradict each other"):
+        assign_file(*arguments)
+    erase(first.folder, "C00007")
+    later = run_job(path, None, SilentProgress())
+    assert held(tmp_path / "runs", "C00007") == set()
+    assert open_run(later.folder).manifest["counts"]["customers"] == N - 1
+    assert assign_file(*arguments).erased == 1
+    assert "out.csv" not in held(tmp_path, "C00007")
 
 
 def test_a_rejected_row_brings_nobody_back(make, tmp_path, monkeypatch):
