@@ -102,6 +102,8 @@ def test_the_manifest_and_the_report_count(result):
     assert "rejects.parquet has each, with its file, its row and every reason" in page
     assert "Customers without consent in any line" in page
     assert "Customers with consent in some lines only" in page
+    assert "No answer on consent" in page
+    assert "taken as no: left out, and counted so" in page
     assert ">under 10<" in page  # one customer without any consent: too few to tell
     readme = (result.folder / "README.txt").read_text(encoding="utf-8")
     assert "rejects.parquet: rows that were left out and can be mended" in readme

@@ -38,6 +38,7 @@ _NOTES = {
     "basket null": ("No receipt number", "kept"),
     "category null": ("No {category} known for the product", 'kept, under the {category} "unknown"'),
     "own_label null taken as false": ("Own label unknown", "taken as not own label"),
+    "consent null taken as false": ("No answer on consent", "taken as no: left out, and counted so"),
     "discount null taken as 0": ("No discount given", "taken as 0"),
     "coupon null taken as 0": ("No coupon given", "taken as 0"),
 }
