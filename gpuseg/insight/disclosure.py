@@ -6,6 +6,7 @@ reckoned by subtraction, so other counts are hidden with it until no small one c
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -82,7 +83,9 @@ def hide_table(
     counts: Sequence[Sequence[int]],
     min_cell: int,
     *,
+    also: Collection[tuple[int, int]] = (),
     hidden_rows: Collection[int] = (),
+    hidden_columns: Collection[int] = (),
     whole_rows: bool = False,
     ranks: Sequence[int] = (),
 ) -> Hidden:
@@ -94,8 +97,10 @@ def hide_table(
         Rows by columns; every customer is in one cell.
     min_cell : int
         Smaller cells are not told; empty ones are.
-    hidden_rows : collection of int, optional
-        Rows that are hidden already, with their totals.
+    also : collection of (int, int), optional
+        Row and column of other counts that must not be told.
+    hidden_rows, hidden_columns : collection of int, optional
+        Rows and columns that are hidden already, with their totals.
     whole_rows : bool, default False
         Whether the cells of a row are told together or not at all: two of them, told as a share.
     ranks : sequence of int, optional
@@ -109,14 +114,15 @@ def hide_table(
     -----
     A small count is safe if the hidden cells can be filled with other whole numbers, none of them negative and none 0
     that is not, so that every total holds and the count is another. Hidden cells are arcs from their row to their
-    column, and such a filling is a cycle through the cell along which counts can rise and fall by 1. As long as a small
-    count has none, the smallest cell that shares a line with it is hidden too (ties: the first). Cells that are hidden
-    only for the sake of others may be reckoned. Who knows which cells were small from the start can narrow the range of
-    a count, so what is told uses one mark for all hidden cells. Cost: a search of the hidden cells for each small one.
+    column, and such a filling is a cycle through the cell along which counts can rise and fall by 1. Where a small
+    count has none, the other cells of the cycle with the fewest customers are hidden too; in a line that is the next
+    smallest. Cells that are hidden only for the sake of others may be reckoned. Who knows which cells were small from
+    the start can narrow the range of a count, so what is told uses one mark for all hidden cells. Cost: a search of the
+    table for each small cell.
 
     References
     ----------
-    L. Willenborg, T. de Waal. Elements of Statistical Disclosure Control. Springer (2001).
+    L. H. Cox. Network models for complementary cell suppression. JASA 90 (1995).
 
     Examples
     --------
@@ -135,9 +141,20 @@ def hide_table(
         for row, line in enumerate(counts)
         for column, count in enumerate(line)
     ]
-    chosen = {row * n_columns + column for row in hidden_rows for column in range(n_columns)}
-    totals = [_Cell(n_rows + n_columns, row, sum(counts[row]), -1 - row, 0) for row in sorted(hidden_rows)]
-    found, all_hidden = _protect(cells, chosen, min_cell, totals)
+    inside = {
+        place
+        for place in range(len(cells))
+        if place // n_columns in hidden_rows or place % n_columns in hidden_columns
+    }
+    # What is not known of a total flows in from outside, or out to it.
+    outside, beyond = n_rows + n_columns, n_rows + n_columns + 1
+    totals = [_Cell(outside, row, sum(counts[row]), -1, 0) for row in sorted(hidden_rows)]
+    totals += [
+        _Cell(n_rows + column, beyond, sum(line[column] for line in counts), -1, 0)
+        for column in sorted(hidden_columns)
+    ]
+    guarded = [row * n_columns + column for row, column in also]
+    found, all_hidden = _protect(cells, inside, min_cell, totals, guarded)
     rows = range(0, len(cells), n_columns) if n_columns else ()
     return Hidden(
         tuple(tuple(place in found for place in range(first, first + n_columns)) for first in rows),
@@ -151,20 +168,22 @@ def is_small(count: int, min_cell: int) -> bool:
 
 
 def _protect(
-    cells: Sequence[_Cell], hidden: set[int], min_cell: int, totals: Sequence[_Cell] = ()
+    cells: Sequence[_Cell],
+    hidden: set[int],
+    min_cell: int,
+    totals: Sequence[_Cell] = (),
+    guarded: Collection[int] = (),
 ) -> tuple[set[int], bool]:
-    """Hidden cells, until no small one can be told; and whether all of them do not suffice."""
-    small = [place for place, cell in enumerate(cells) if is_small(cell.count, min_cell)]
-    hidden = _with_those_together(cells, {*hidden, *small})
-    while True:
-        told = next((place for place in small if _can_be_told(cells, hidden, place, totals)), None)
-        if told is None:
-            return hidden, False
-        near = _candidates(cells, hidden, {cells[told].source, cells[told].target})
-        others = near or _candidates(cells, hidden, None)
-        if not others:
-            return hidden, True
-        hidden = _with_those_together(cells, {*hidden, min(others)[-1]})
+    """Hidden cells, so that no small one can be told; and whether all of them do not suffice."""
+    small = {place for place, cell in enumerate(cells) if is_small(cell.count, min_cell)} | {*guarded}
+    hidden = _with_those_together(cells, hidden | small)
+    for place in sorted(small):  # what is safe stays so: more hidden cells leave more ways to fill them
+        others = _cheapest(cells, hidden, place, totals)
+        if others is None:
+            everybody = {other for other, cell in enumerate(cells) if cell.count}
+            return _with_those_together(cells, hidden | everybody), True
+        hidden = _with_those_together(cells, hidden | {*others})
+    return hidden, False
 
 
 def _with_those_together(cells: Sequence[_Cell], hidden: set[int]) -> set[int]:
@@ -172,35 +191,46 @@ def _with_those_together(cells: Sequence[_Cell], hidden: set[int]) -> set[int]:
     return {place for place, cell in enumerate(cells) if cell.together in groups}
 
 
-def _candidates(
-    cells: Sequence[_Cell], hidden: set[int], ends: set[int] | None
-) -> list[tuple[int, int, int]]:
-    """Rank, count and place of the cells that can be hidden too; an empty one would hide nobody."""
-    return [
-        (cell.rank, cell.count, place)
-        for place, cell in enumerate(cells)
-        if place not in hidden and cell.count and (ends is None or ends & {cell.source, cell.target})
-    ]
-
-
-def _can_be_told(cells: Sequence[_Cell], hidden: set[int], place: int, totals: Sequence[_Cell]) -> bool:
-    """Whether a hidden count has one value only: no cycle through it lets it rise or fall."""
-    ways: dict[int, set[int]] = {}
-    others = [cells[other] for other in sorted(hidden - {place})]
-    for cell in [*others, *totals]:
-        ways.setdefault(cell.source, set()).add(cell.target)
+def _cheapest(
+    cells: Sequence[_Cell], hidden: set[int], place: int, totals: Sequence[_Cell]
+) -> tuple[int, ...] | None:
+    """The cells to hide so that a hidden count can be another: none if it can; None if it cannot be hidden."""
+    dear = 1 + sum(cell.count for cell in cells)
+    ways: dict[int, list[tuple[int, int, int]]] = {}
+    for other, cell in [*enumerate(cells), *((-1, total) for total in totals)]:
+        known = other >= 0 and other not in hidden
+        if other == place or (known and not cell.count):
+            continue  # an empty cell would hide nobody
+        cost = cell.count + dear * cell.rank if known else 0
+        ways.setdefault(cell.source, []).append((cell.target, cost, other))
         if cell.count > 1:
-            ways.setdefault(cell.target, set()).add(cell.source)
+            ways.setdefault(cell.target, []).append((cell.source, cost, other))
     own = cells[place]
-    rises = _reaches(ways, own.target, own.source)
-    return not (rises or (own.count > 1 and _reaches(ways, own.source, own.target)))
+    found = [
+        _shortest(ways, own.target, own.source)
+    ]  # it rises by 1, and what lies on the way falls and rises
+    if own.count > 1:
+        found.append(_shortest(ways, own.source, own.target))
+    able = [way for way in found if way is not None]
+    if not able:
+        return None
+    return tuple(other for other in min(able)[-1] if other >= 0 and other not in hidden)
 
 
-def _reaches(ways: dict[int, set[int]], start: int, goal: int) -> bool:
-    seen, left = {start}, [start]
+def _shortest(
+    ways: dict[int, list[tuple[int, int, int]]], start: int, goal: int
+) -> tuple[int, int, tuple[int, ...]] | None:
+    """Cost, steps and cells of the cheapest way (Dijkstra); ties go to the fewest steps, then to the first cells."""
+    left: list[tuple[int, int, tuple[int, ...], int]] = [(0, 0, (), start)]
+    seen = set()
     while left:
-        for following in ways.get(left.pop(), ()):
+        cost, steps, passed, node = heapq.heappop(left)
+        if node == goal:
+            return cost, steps, passed
+        if node in seen:
+            continue
+        seen.add(node)
+        for following, more, place in ways.get(node, ()):
             if following not in seen:
-                seen.add(following)
-                left.append(following)
-    return goal in seen
+                heapq.heappush(left, (cost + more, steps + 1, (*passed, place), following))
+    return None

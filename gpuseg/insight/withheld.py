@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpuseg.customers.attribute_encoding import attribute_of
 from gpuseg.customers.cohorts import CohortRetention
 from gpuseg.insight.answer import Answer
 from gpuseg.insight.disclosure import hide_line, hide_table, is_small
@@ -103,8 +104,9 @@ def withheld(
 
     Notes
     -----
-    A measure of 0 and 1 is a count told as a share, so its ones and zeros are counts too, and likewise customers with
-    and without the outcome among those contacted. Means and medians of other measures tell no count.
+    A measure of 0 and 1 is a count told as a share, so its ones and zeros are counts too, those of all levels of an
+    attribute in one table; and likewise customers with and without the outcome among those contacted. Means and medians
+    of other measures tell no count.
     """
     ids = profiles.segment_ids
     chosen = None if answer is None or answer.chosen is None else answer.chosen.segment_id
@@ -113,14 +115,14 @@ def withheld(
     measures: dict[str, Segments] = {}
     known: dict[str, Segments] = {}
     whole = set()
-    for entry in profiles.measures:
-        rows, everybody = _measure(entry, min_cell, sizes, ranks)
-        column = entry.measure.column
-        measures[column] = _named(ids, rows)
-        unknown = [n - one.figures.known for n, one in zip(profiles.sizes, entry.segments, strict=True)]
-        known[column] = _named(ids, hide_line(unknown, min_cell, hidden=rows, ranks=ranks).places - rows)
-        if everybody:
-            whole.add(column)
+    for entries in _together(profiles.measures):
+        for entry, (rows, everybody) in zip(entries, _measures(entries, min_cell, sizes, ranks), strict=True):
+            column = entry.measure.column
+            measures[column] = _named(ids, rows)
+            unknown = [n - one.figures.known for n, one in zip(profiles.sizes, entry.segments, strict=True)]
+            known[column] = _named(ids, hide_line(unknown, min_cell, hidden=rows, ranks=ranks).places - rows)
+            if everybody:
+                whole.add(column)
     scored = {
         entry.style.name: hide_line(
             [figures.known for _, figures in entry.segments], min_cell, hidden=sizes, ranks=ranks
@@ -143,26 +145,74 @@ def _named(ids: Sequence[int], rows: frozenset[int]) -> Segments:
     return frozenset(ids[row] for row in rows)
 
 
-def _measure(
-    entry: MeasureProfile, min_cell: int, sizes: frozenset[int], ranks: Sequence[int]
-) -> tuple[frozenset[int], bool]:
-    """Rows that are not told of a measure, and whether nothing of it is."""
-    known = [found.figures.known for found in entry.segments]
-    everything = frozenset(range(len(known)))
-    line = hide_line(known, min_cell, hidden=sizes, ranks=ranks)
-    if line.totals or is_small(entry.population.known, min_cell):
-        return everything, True
-    if not entry.binary:
-        return line.places, False
-    ones = [
-        round(found.figures.mean * found.figures.known) if found.figures.known else 0
-        for found in entry.segments
+def _together(measures: Sequence[MeasureProfile]) -> list[list[MeasureProfile]]:
+    """Levels of one attribute, which add up to all who are known; any other measure alone."""
+    groups: dict[str, list[MeasureProfile]] = {}
+    for entry in measures:
+        attribute = attribute_of(entry.measure.column) if entry.binary else None
+        groups.setdefault(attribute or entry.measure.column, []).append(entry)
+    found = []
+    for entries in groups.values():
+        left = [
+            [one.figures.known - sum(ones) for one, ones in zip(entry.segments, _ones(entries), strict=True)]
+            for entry in entries
+        ]
+        apart = any(row != left[0] for row in left) or min(left[0], default=0) < 0
+        found += [[entry] for entry in entries] if apart else [entries]
+    return found
+
+
+def _ones(entries: Sequence[MeasureProfile]) -> list[list[int]]:
+    """How many customers of each segment have a 1 in each measure of 0 and 1."""
+    if not entries[0].binary:
+        return [[] for _ in entries[0].segments]
+    return [
+        [round(one.figures.mean * one.figures.known) if one.figures.known else 0 for one in row]
+        for row in zip(*(entry.segments for entry in entries), strict=True)
     ]
-    table = [[one, n - one] for one, n in zip(ones, known, strict=True)]
-    if any(is_small(sum(column), min_cell) for column in zip(*table, strict=True)):
-        return everything, True
-    shares = hide_table(table, min_cell, hidden_rows=line.places, whole_rows=True, ranks=ranks)
-    return (everything, True) if shares.totals else (shares.rows, False)
+
+
+def _measures(
+    entries: Sequence[MeasureProfile], min_cell: int, sizes: frozenset[int], ranks: Sequence[int]
+) -> list[tuple[frozenset[int], bool]]:
+    """Rows that are not told of each measure, and whether nothing of it is."""
+    known = [found.figures.known for found in entries[0].segments]
+    nothing = (frozenset(range(len(known))), True)
+    line = hide_line(known, min_cell, hidden=sizes, ranks=ranks)
+    if line.totals or is_small(sum(known), min_cell):
+        return [nothing for _ in entries]
+    if not entries[0].binary:
+        return [(line.places, False)]
+    ones = _ones(entries)
+    table = [
+        [*row, n - sum(row)] for row, n in zip(ones, known, strict=True)
+    ]  # the last: of none of these levels
+    totals = [sum(column) for column in zip(*table, strict=True)]
+    few = {place for place, count in enumerate(totals) if is_small(sum(known) - count, min_cell)}
+    columns = hide_line(totals, min_cell, hidden=few)
+    also = [
+        (row, column)
+        for row, counts in enumerate(table)
+        for column, count in enumerate(counts)
+        if is_small(known[row] - count, min_cell)
+    ]
+    cells = hide_table(
+        table,
+        min_cell,
+        also=also,
+        hidden_rows=line.places,
+        hidden_columns=columns.places,
+        whole_rows=sum(map(bool, totals)) <= 2,  # one share tells the other
+        ranks=ranks,
+    )
+    if columns.totals or cells.totals:
+        return [nothing for _ in entries]
+    return [
+        nothing
+        if column in columns.places
+        else (frozenset(row for row, told in enumerate(cells.cells) if told[column]), False)
+        for column in range(len(entries))
+    ]
 
 
 def _with_outcome(

@@ -25,18 +25,22 @@ def fillings(places, least, rows, columns):
     most = min(total for total in (rows.get(row, 99), columns.get(column, 99)) if total is not None)
     for value in range(least[row, column], most + 1):
         left = {**rows, row: rows[row] - value} if row in rows else rows
-        for found in fillings(rest, least, left, {**columns, column: columns[column] - value}):
+        for found in fillings(
+            rest, least, left, {**columns, column: columns[column] - value} if column in columns else columns
+        ):
             yield {(row, column): value, **found}
 
 
-def guesses(table, hidden: Hidden, unknown_rows=()):
+def guesses(table, hidden: Hidden, unknown_rows=(), unknown_columns=(), also=()):
     """What each small count can be, for somebody who sees all else and all totals, and that hidden is not empty."""
     places = [(r, c) for r, line in enumerate(hidden.cells) for c, is_hidden in enumerate(line) if is_hidden]
     least = {(r, c): min(table[r][c], 1) for r, c in places}
     rows = {r: sum(table[r][c] for q, c in places if q == r) for r, _ in places if r not in unknown_rows}
-    columns = {c: sum(table[r][c] for r, d in places if d == c) for _, c in places}
+    columns = {
+        c: sum(table[r][c] for r, d in places if d == c) for _, c in places if c not in unknown_columns
+    }
     found: dict[tuple[int, int], set[int]] = {
-        place: set() for place in places if is_small(table[place[0]][place[1]], MIN_CELL)
+        place: set() for place in places if place in also or is_small(table[place[0]][place[1]], MIN_CELL)
     }
     for filling in fillings(places, least, rows, columns):
         for place, values in found.items():
@@ -98,6 +102,21 @@ def test_shares_stay_hidden_in_rows_with_and_without_a_total(table, rows):
     assert all(len(set(cells)) == 1 for cells in hidden.cells)
     if not hidden.totals:
         assert all(len(values) > 1 for values in guesses(table, hidden, unknown_rows=rows).values())
+
+
+@given(
+    st.lists(st.lists(COUNTS, min_size=3, max_size=3), min_size=2, max_size=3),
+    st.sets(st.integers(0, 2), max_size=2),
+    st.tuples(st.integers(0, 1), st.integers(0, 2)),
+)
+def test_columns_without_a_total_and_other_counts_to_guard(table, columns, guarded):
+    hidden = hide_table(table, MIN_CELL, hidden_columns=columns, also=[guarded])
+    assert all_small_are_hidden(table, hidden)
+    assert all(cells[column] for cells in hidden.cells for column in columns)
+    assert hidden.cells[guarded[0]][guarded[1]]
+    if not hidden.totals:
+        found = guesses(table, hidden, unknown_columns=columns, also=[guarded])
+        assert all(len(values) > 1 for values in found.values())
 
 
 @given(

@@ -13,17 +13,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from gpuseg.customers.attribute_columns import ATTRIBUTE_PREFIX
 from gpuseg.customers.cohorts import cohort_retention
 from gpuseg.customers.transactions import read_transactions
 from gpuseg.insight.answer import Asked, answer
+from gpuseg.insight.disclosure import Hidden
 from gpuseg.insight.findings import findings
-from gpuseg.insight.measures import measures_of
+from gpuseg.insight.measures import Measure, measures_of
 from gpuseg.insight.outcome import Outcome
 from gpuseg.insight.profile import profile_segments
 from gpuseg.insight.report import render_report
 from gpuseg.insight.withheld import Withheld, cohorts_table, withheld, withheld_cohorts
-from gpuseg.insight.words import FEW, Wording
+from gpuseg.insight.words import FEW, Unit, Wording
 from gpuseg.jobs.names import review_bytes
+from tests.insight.test_disclosure import MIN_CELL, guesses
 from tests.insight.test_report import Page
 from tests.jobs import made_up
 
@@ -100,7 +103,7 @@ def flags(*ones, size=50):
     ("ones", "hidden", "whole"),
     [
         ((20, 30, 25), set(), False),
-        ((3, 30, 25), {1, 3}, False),  # few have it
+        ((3, 30, 25), {1, 2}, False),  # few have it
         ((47, 30, 25), {1, 2}, False),  # few have it not
         ((3, 4, 25), {1, 2}, False),
         ((0, 50, 25), set(), False),  # nobody and everybody are no few
@@ -119,6 +122,68 @@ def test_a_share_of_ones_tells_no_few(ones, hidden, whole):
     mine = table.filter(pc.equal(table["measure"], "own_label_share"))
     assert (mine["population_mean"].null_count > 0) == whole
     assert [value is None for value in mine["mean"].to_pylist()] == [number in hidden for number in (1, 2, 3)]
+
+
+def levels_of(*counts):
+    """Levels a, b, ... of an attribute: customers of each segment who have each of them."""
+    ids = segments(*(sum(row) for row in counts))
+    held = np.concatenate([np.repeat(np.arange(len(row)), row) for row in counts])
+    columns = {
+        f"{ATTRIBUTE_PREFIX}kind=L{level}": (held == level).astype(float) for level in range(len(counts[0]))
+    }
+    measures = [Measure(name, name, Unit.SHARE, binary=True) for name in columns]
+    return profile_segments(pa.table(columns), ids, measures)
+
+
+def hidden_levels(profiles, min_cell=10):
+    kept_back = withheld(profiles, min_cell)
+    return [
+        [number in kept_back.measure(entry.measure.column) for entry in profiles.measures]
+        for number in profiles.segment_ids
+    ]
+
+
+def test_levels_of_an_attribute_are_one_table():
+    assert hidden_levels(levels_of((20, 20, 20), (30, 30, 30))) == [[False] * 3, [False] * 3]
+    # Three of the first segment have the second level: neither the rest of the segment nor of the level tells them.
+    assert hidden_levels(levels_of((20, 3, 27), (40, 30, 30), (30, 50, 60))) == [
+        [False, True, True],
+        [False, True, True],
+        [False, False, False],
+    ]
+    # Few of all have the last level: it is not told at all, nor is another whose number would tell it.
+    profiles = levels_of((20, 40, 2), (30, 60, 3))
+    assert hidden_levels(profiles) == [[True, False, True], [True, False, True]]
+    assert withheld(profiles, 10).whole == {f"{ATTRIBUTE_PREFIX}kind=L0", f"{ATTRIBUTE_PREFIX}kind=L2"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_levels_cannot_be_reckoned_from_the_table(seed):
+    """Every table of levels that fits what is told is tried."""
+    rng = np.random.default_rng(seed)
+    tried = 0
+    for _ in range(12):
+        table = rng.integers(0, 8, (3, 3)).tolist()
+        if any(sum(row) < MIN_CELL for row in table) or any(
+            sum(column) < MIN_CELL for column in zip(*table, strict=True)
+        ):
+            continue
+        profiles = levels_of(*table)
+        kept_back = withheld(profiles, MIN_CELL)
+        if kept_back.sizes or kept_back.whole:
+            continue
+        hidden = Hidden(tuple(map(tuple, hidden_levels(profiles, MIN_CELL))), totals=False)
+        found = guesses(table, hidden)
+        tried += len(found)
+        assert all(len(values) > 1 for values in found.values())
+    assert tried
+
+
+def test_many_levels_take_no_time():
+    rng = np.random.default_rng(1)
+    profiles = levels_of(*rng.integers(0, 25, (8, 50)).tolist())
+    hidden = np.array(hidden_levels(profiles))
+    assert hidden.any()
 
 
 def test_ones_cannot_be_reckoned_from_the_table():
