@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from gpuseg.customers.attribute_encoding import attribute_of
 from gpuseg.customers.frames import CUSTOMER
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.engines.choose import choose_engine
@@ -39,6 +40,8 @@ MAD_TO_SD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation: 1 / 0.6745."""
 TWO_VALUES = "only 0 and 1"
 NO_SPREAD = "no spread"
+OUTLIER = "outlier: "
+"""How the reason of a customer begins who is left out as an outlier; the feature follows, or the attribute."""
 _WORDS = {
     "zscore": "{:g} standard deviations from the mean",
     "iqr": "{:g} interquartile ranges beyond the quartiles",
@@ -144,7 +147,9 @@ class OutlierBounds:
         outside : ndarray of bool, shape (n, d)
             From :meth:`outside`.
         """
-        said = np.array([*(f"outlier: {name}" for name in self.names), ""], dtype=object)
+        said = np.array(
+            [*(f"{OUTLIER}{attribute_of(name) or name}" for name in self.names), ""], dtype=object
+        )
         first = np.where(outside.any(axis=1), outside.argmax(axis=1), len(self.names))
         return pa.array(said[first], pa.string(), mask=first == len(self.names))
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpuseg.customers.attributes import AttributeValues
+from gpuseg.customers.outliers import OUTCOMES, OutlierRule
 from gpuseg.customers.transactions import Transactions, read_transactions
 from gpuseg.errors import InputError, SourceError
 from gpuseg.insight.model import MARGIN, NOVELTY, SegmentModel
@@ -38,6 +39,10 @@ class Assigned:
     novel, erased : int
         Customers far from all that the model was made of; customers left out because they were erased from the
         model's run, or from another run of its job.
+    outliers : int
+        Customers beyond the bounds of the model's run.
+    rule : OutlierRule or None
+        Whose bounds they are, and what became of those customers.
     """
 
     path: Path
@@ -45,6 +50,8 @@ class Assigned:
     sizes: dict[str, int]
     novel: int
     erased: int
+    outliers: int = 0
+    rule: OutlierRule | None = None
 
     @property
     def summary(self) -> str:
@@ -58,6 +65,9 @@ class Assigned:
             lines.append(
                 f"{self.novel:,} are novel ({NOVELTY.removeprefix('novel: ')}): read them with care."
             )
+        if self.outliers and self.rule is not None:
+            bound = f"more than {self.rule.words} of a feature"
+            lines.append(f"{self.outliers:,} are outliers, {bound}: {OUTCOMES[self.rule.action]}.")
         if self.erased:
             lines.append(f"{self.erased:,} were erased before and are left out.")
         lines.append(f"{MARGIN[:1].upper()}{MARGIN[1:]}.")
@@ -110,7 +120,9 @@ def assign_file(
         table, erased = table.filter(pa.array(~blocked)), int(np.count_nonzero(blocked))
     write_new_file(out, table_bytes(table, kind))
     novel = pc.sum(table["is_novel"]).as_py() or 0
-    return Assigned(out, told, _sizes(table, loaded), int(novel), erased)
+    outliers = pc.sum(table["is_outlier"]).as_py() or 0
+    rule = None if loaded.outliers is None else loaded.outliers.rule
+    return Assigned(out, told, _sizes(table, loaded), int(novel), erased, int(outliers), rule)
 
 
 def _features(source: Path, model: SegmentModel) -> pa.Table | None:

@@ -115,6 +115,8 @@ def _firmness(row: dict[str, Any], run: Run) -> list[str]:
         lines.append(f"Silhouette {format_score(row['silhouette'])} (-1 to 1): {nearer}.")
     if row.get("is_novel"):
         lines.append("Far from everybody whom the segments were made of: read this segment with care.")
+    if row.get("is_outlier"):
+        lines.append("An outlier: extreme in at least one of the figures that build segments.")
     return lines
 
 

@@ -48,7 +48,7 @@ def test_the_name_of_the_file_says_what_is_in_it(tmp_path, monkeypatch):
     folder = small_runs.run_folder(tmp_path)
     monkeypatch.chdir(tmp_path)
     done = export_segment(folder, "0", "json")
-    assert done.path.name == "segment-0-no-purchase.json"
+    assert done.path.name == "segment-0-not-placed.json"
     assert json.loads(done.path.read_bytes())[0]["customer"] == "C99999"
 
 

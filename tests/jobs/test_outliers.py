@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from gpuseg.customers.outliers import OutlierRule
+from gpuseg.customers.outliers import NO_SPREAD, TWO_VALUES, OutlierRule
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.errors import NotFiniteError, SourceError, TooFewRowsError
 from gpuseg.insight.model_files import ARRAYS, RECORD, load_model, save_model
 from gpuseg.insight.report import render_report
+from gpuseg.jobs.assign import assign_file
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.run import run_job
@@ -261,6 +262,18 @@ def test_the_report_and_the_manifest_say_so(action, decision, row, otherwise, tm
     assert "is_outlier" in text.splitlines()[0]
 
 
+def test_the_report_names_features_without_bounds():
+    found = run("flag")
+    narrow = dataclasses.replace(
+        found.outliers, unbounded={"regularity": NO_SPREAD, "discount_share": TWO_VALUES}
+    )
+    report = dataclasses.replace(made_up.report_of(found), outliers=narrow)
+    page = " ".join(render_report(report).split())
+    assert "Features without such a bound" in page
+    assert "Regularity of visits: no spread by this rule" in page
+    assert "Features without such a bound" not in render_report(made_up.report_of(found))
+
+
 def test_a_model_with_damaged_bounds_is_refused(tmp_path):
     folder = save_model(run("flag").model, tmp_path / "model")
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
@@ -275,9 +288,7 @@ def test_a_model_with_damaged_bounds_is_refused(tmp_path):
     assert same["segment_id"].to_pylist() == run("flag").segment_ids.tolist()
 
 
-def test_a_job_declares_it(tmp_path):
-    pq.write_table(records(), tmp_path / "sales.parquet")
-    text = """\
+JOB = """\
 version: 1
 job: {name: rich}
 source: sales.parquet
@@ -285,11 +296,51 @@ roles: {customer: customer, time: time, amount: amount, basket: basket}
 time_zone: Europe/Paris
 consent: {not_recorded: made-up members}
 segments: {clusters: [3, 4]}
-outliers: {action: drop, limit: 5}
 """
-    (tmp_path / "job.yaml").write_text(text, encoding="utf-8")
-    result = run_job(tmp_path / "job.yaml", None, SilentProgress())
+
+
+def test_a_job_declares_it_and_assign_says_it(tmp_path):
+    pq.write_table(records(), tmp_path / "sales.parquet")
+    path = tmp_path / "job.yaml"
+    path.write_text(f"{JOB}outliers: {{action: drop, limit: 5}}\n", encoding="utf-8")
+    result = run_job(path, None, SilentProgress())
     table = pq.read_table(result.folder / "segments.parquet")
     gone = table.filter(table["is_fallback"])
-    assert {*RICH} <= {*gone["customer"].to_pylist()}
+    assert gone["customer"].to_pylist() == RICH
     assert set(gone["fallback_reason"].to_pylist()) == {"outlier: log_basket_value"}
+    found = assign_file(result.folder, tmp_path / "sales.parquet", tmp_path / "again.parquet")
+    again = pq.read_table(tmp_path / "again.parquet")
+    assert again.equals(table.select(again.column_names))
+    assert found.sizes["Not placed"] == 3
+    told = "3 are outliers, more than 5 standard deviations from the mean of a feature: marked and left out"
+    assert told in found.summary
+
+
+def test_attributes_have_bounds_where_they_are_numbers(tmp_path):
+    keys = records()["customer"].to_pylist()
+    number = {key: int(key[1:]) for key in keys}
+    ages = [500.0 if number[key] == 11 else 30.0 + number[key] % 40 for key in keys]
+    tariffs = ["abc"[number[key] % 3] for key in keys]
+    table = records().append_column("age", pa.array(ages)).append_column("tariff", pa.array(tariffs))
+    pq.write_table(table, tmp_path / "sales.parquet")
+    path = tmp_path / "job.yaml"
+    more = "columns: {age: build, tariff: build}\nsegmentation_type: mixed\n"
+    for action in ("winsorise", "drop"):
+        path.write_text(f"{JOB}{more}outliers: {{action: {action}, limit: 5}}\n", encoding="utf-8")
+        result = run_job(path, tmp_path / action, SilentProgress())
+        run = json.loads((result.folder / "manifest.json").read_text(encoding="utf-8"))
+        counts = run["counts"]["outliers"]
+        assert counts["by_feature"]["attribute_age"] == 1
+        levels = [f"attribute_tariff={level}" for level in "abc"]
+        assert counts["features_without_bounds"] == dict.fromkeys(levels, "only 0 and 1")
+        segments = pq.read_table(result.folder / "segments.parquet")
+        marked = segments.filter(segments["is_outlier"])
+        assert marked["customer"].to_pylist() == [RICH[0], "C00011", *RICH[1:]]
+        reason = by_customer(marked, "fallback_reason")["C00011"]
+        assert reason == (None if action == "winsorise" else "outlier: age")
+        assign_file(result.folder, tmp_path / "sales.parquet", tmp_path / f"{action}.parquet")
+        again = pq.read_table(tmp_path / f"{action}.parquet")
+        assert again.equals(segments.select(again.column_names))
+    page = " ".join((tmp_path / "drop" / "report.html").read_text(encoding="utf-8").split())
+    assert "not placed: outlier" not in page
+    assert "set apart, in none of these segments; by feature" in page

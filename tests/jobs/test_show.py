@@ -108,6 +108,12 @@ def test_novel_customers_and_silhouettes_are_told(tmp_path):
     )
     replace_file(folder, "segments.parquet", novel)
     assert "Far from everybody" in show_customer(folder, "C00001")
+    assert "An outlier" not in show_customer(folder, "C00001")
+    marked = table.set_column(
+        table.column_names.index("is_outlier"), "is_outlier", [np.ones(len(table), np.bool_)]
+    )
+    replace_file(folder, "segments.parquet", marked)
+    assert "An outlier: extreme in at least one" in show_customer(folder, "C00001")
     bare = table.select(["customer", "segment_id", "segment_name"])
     replace_file(folder, "segments.parquet", bare.append_column("silhouette", [np.full(len(bare), -0.25)]))
     assert "Silhouette \N{MINUS SIGN}0.25 (-1 to 1): on average nearer to another" in show_customer(

@@ -9,6 +9,7 @@ from gpuseg import __version__
 from gpuseg.core.promise import CONTRACT
 from gpuseg.customers.attribute_encoding import attribute_of
 from gpuseg.customers.audit import ERASED
+from gpuseg.customers.outliers import NO_SPREAD, OUTLIER
 from gpuseg.insight.attribute_measures import attribute_label
 from gpuseg.insight.customer_rows import NO_PURCHASE
 from gpuseg.insight.groups import group_of
@@ -141,11 +142,10 @@ def _outliers(report: Report) -> list[dict[str, str]]:
             done,
         )
     ]
-    if found.unbounded:
-        named = [f"{feature_label(name, report)} ({why})" for name, why in found.unbounded.items()]
-        rows.append(
-            _row("Features without such a bound", len(named), f"{list_words(named)}: nobody is an outlier")
-        )
+    narrow = [feature_label(name, report) for name, why in found.unbounded.items() if why == NO_SPREAD]
+    if narrow:
+        done = f"{list_words(narrow)}: no spread by this rule, so nobody is far out"
+        rows.append(_row("Features without such a bound", len(narrow), done))
     return rows
 
 
@@ -163,7 +163,7 @@ def _attributes(report: Report) -> list[dict[str, str]]:
     rows += [
         _row(f"{customers} not placed: {reason}", shown_count(count, report), "in the segment “Not placed”")
         for reason, count in report.unplaced.items()
-        if reason != NO_PURCHASE
+        if reason != NO_PURCHASE and not reason.startswith(OUTLIER)
     ]
     return rows
 
