@@ -100,7 +100,9 @@ class JobFile(Section):
         default_factory=Outliers,
         description="What becomes of extreme customers: flag, winsorise or drop, or a section.",
     )
-    min_cell: Annotated[int, Field(ge=1)] = Field(10, description="Smaller groups are not shown.")
+    min_cell: Annotated[int, Field(ge=1)] = Field(
+        10, description="Smaller groups are not shown, nor what would tell of them by subtraction."
+    )
     words: Words = Field(default_factory=Words, description="What this business calls its things.")
     output: Output = Field(default_factory=Output, description="Where results go.")
 

@@ -39,7 +39,7 @@ _LINES = {
     REJECTS: "rows that were left out and can be mended, as they came: file, row and reasons",
     "profiles.parquet": "figures of every segment in original units; what would tell of a small group is empty",
     "profiles.xlsx": "the same, for spreadsheets",
-    "cohorts.parquet": "customers by the period of their first purchase, and who keeps buying",
+    "cohorts.parquet": "customers by the period of their first purchase, and who keeps buying; withheld where few",
     "quality.json": "how far to trust the segments: silhouettes, stability, other choices, the outcome; exact, small "
     "groups too: not to be passed round",
     REVIEW: "proposed names with their evidence: change and sign them, then gpuseg names",
@@ -103,7 +103,9 @@ def _readme(folder: RunFolder, started: datetime) -> str:
     for file in folder.files:
         held = "  [holds customer ids]" if file.holds_customer_ids else ""
         lines.append(f"{file.name}: {_LINES[file.name]}{held}")
-    lines.append("manifest.json: parameters, counts, versions and the digest of every file; written last")
+    lines.append(
+        "manifest.json: parameters, counts, versions and the digest of every file; exact; written last"
+    )
     return "\n".join(lines) + "\n"
 
 

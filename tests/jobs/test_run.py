@@ -195,6 +195,28 @@ def test_a_validation_window_chooses_and_is_not_reported(make, tmp_path):
         run_job(path, tmp_path / "none", SilentProgress())
 
 
+def test_files_that_are_passed_round_tell_no_few(make):
+    """Of 80 members in four segments, with 25 as the least: what is told is large, and the model's bins keep to it."""
+    result = run_job(make(use_case=CASE, min_cell=25, segments={"clusters": [4]}), None, SilentProgress())
+    sizes = [entry["customers"] for entry in quality(result)["segments"]]
+    assert min(sizes) < 25  # exact there: not to be passed round
+    profiles = pq.read_table(result.folder / "profiles.parquet")
+    for name in ("customers", "known"):
+        assert profiles[name].null_count
+        assert all(count >= 25 for count in profiles[name].drop_null().to_pylist()), name
+    empty = pc.is_null(profiles["customers"])
+    for name in ("share_of_customers", "mean", "median", "index", "superiority"):
+        assert profiles.filter(empty)[name].null_count == pc.sum(empty).as_py(), name
+    cohorts = pq.read_table(result.folder / "cohorts.parquet")
+    for name in ("size", "active"):
+        assert all(count == 0 or count >= 25 for count in cohorts[name].drop_null().to_pylist()), name
+    assert "not shown: too few" in (result.folder / "review.csv").read_text(encoding="utf-8-sig")
+    drift = json.loads((result.folder / "model" / "model.json").read_bytes())["drift"]
+    for bins in drift.values():
+        pairs = zip(bins["contacted"], bins["outcome_rates"], strict=True)
+        assert all((rate is None) == (base < 25) for base, rate in pairs)
+
+
 def test_without_a_validation_window_the_page_says_so(make):
     page = run_job(make(use_case=CASE), None, SilentProgress()).report.read_text(encoding="utf-8")
     assert "The same outcome helped to choose the number of segments" in page
