@@ -7,6 +7,7 @@ customers are encoded alike.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpuseg.core import detmath
-from gpuseg.customers.attribute_columns import ATTRIBUTE_PREFIX, as_text
+from gpuseg.customers.attribute_columns import ATTRIBUTE_PREFIX, as_numbers, as_text, reads_as_numbers
+from gpuseg.customers.dialect import CsvDialect
 from gpuseg.errors import InputError
 
 logger = logging.getLogger("gpuseg.customers")
@@ -73,7 +75,7 @@ class Encoding:
     kind : str
         "number" or "category".
     levels : tuple of str
-        Of a category, ascending.
+        Of a category, in the order in which people count.
     fill : float, str or None
         Stands for a missing value; None: it stays missing.
     tells_missing : bool
@@ -124,11 +126,11 @@ class Encoding:
         return dict(zip(self.columns, found, strict=True))
 
     def _numbers(self, values: pa.Array, unknown: npt.NDArray[np.bool_], where: str) -> Float64:
+        values = _numbers_of(values)
         if not pa.types.is_floating(values.type):
-            if len(unknown) and unknown.all():
-                values = pa.nulls(len(values), pa.float64())
-            else:
-                raise InputError(f"{where}: column {self.name!r} holds text, and the attribute is a number")
+            raise InputError(
+                f"{where}: column {self.name!r} holds text such as {_odd(values)!r}, and the attribute is a number"
+            )
         numbers = np.array(values.fill_null(np.nan).to_numpy(zero_copy_only=False), np.float64)
         if self.fill is not None:
             numbers[unknown] = self.fill
@@ -198,6 +200,8 @@ def encoding_of(rule: AttributeRule, values: pa.Array, where: str) -> Encoding:
             f"of them, columns: {{{rule.name}: {{use: build, missing: fallback}}}} (or median, indicator, "
             "{constant: ...})"
         )
+    if rule.kind == "number":
+        values = _numbers_of(values)
     kind = rule.kind or ("number" if pa.types.is_floating(values.type) else "category")
     _require_fitting(rule, kind, values, where)
     plain = Encoding(rule.name, rule.builds, kind, log=rule.log)
@@ -213,9 +217,9 @@ def encoding_of(rule: AttributeRule, values: pa.Array, where: str) -> Encoding:
 
 def _require_fitting(rule: AttributeRule, kind: str, values: pa.Array, where: str) -> None:
     if kind == "number" and not pa.types.is_floating(values.type):
-        odd = values.drop_null()[0].as_py()
         raise InputError(
-            f"{where}: column {rule.name!r} is declared a number and holds text such as {odd!r}; declare it a category"
+            f"{where}: column {rule.name!r} is declared a number and holds text such as {_odd(values)!r}; declare it a "
+            "category"
         )
     if kind == "category" and rule.missing == "median":
         raise InputError(
@@ -249,7 +253,29 @@ def _with_levels(plain: Encoding, rule: AttributeRule, values: pa.Array, where: 
             f"{where}: column {rule.name!r} has the value {NOT_KNOWN!r}, which stands for missing ones; rename it"
         )
     tells = rule.builds and rule.missing == "indicator" and bool(values.null_count)
-    return replace(plain, levels=tuple(sorted(levels)), fill=fill, tells_missing=tells)
+    return replace(
+        plain, levels=tuple(sorted(levels, key=_in_counting_order)), fill=fill, tells_missing=tells
+    )
+
+
+def _in_counting_order(level: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """People count "9-11" before "100-124"; levels that count alike go by their characters."""
+    pieces = re.findall(r"\d+|\D+", level)
+    key = tuple((0, int(piece), "") if piece.isdecimal() else (1, 0, piece) for piece in pieces)
+    return key, level
+
+
+def _numbers_of(values: pa.Array) -> pa.Array:
+    """Text as numbers, where all of it is that; a column of nothing is numbers too."""
+    return as_numbers(values, CsvDialect()) if reads_as_numbers(values, CsvDialect()) else values
+
+
+def _odd(values: pa.Array) -> str:
+    """The first text, in order, that is no number."""
+    texts: list[str] = sorted(values.drop_null().unique().to_pylist())
+    return next(
+        text for text in texts if not reads_as_numbers(pa.array([text], pa.large_string()), CsvDialect())
+    )
 
 
 def _median(values: pa.Array) -> float:

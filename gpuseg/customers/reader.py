@@ -235,7 +235,8 @@ class Reader:
                 tally.add(PROBLEM, ATTRIBUTE, name, "no attribute", tally.n_rows)
                 continue
             columns[ATTRIBUTE_PREFIX + name] = found
-            if reads_as_numbers(found, self.dialect):
+            typed = not self.as_text and not pa.types.is_floating(found.type)
+            if not typed and reads_as_numbers(found, self.dialect):
                 numeric.add(name)
         return frozenset(numeric)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -136,7 +136,7 @@ def _attribute_problems(job: JobFile) -> list[str]:
 
 
 def _value_problems(sample: Sample) -> Iterator[str]:
-    """What customers are, and cannot be encoded; of a part of the records only whether the columns can be read."""
+    """What customers are, and cannot be encoded; of a part of the records, what holds for all of them."""
     job, tx = sample.job, sample.tx
     try:
         known, given = attributes_of_records(tx), read_customers(job, tx)
@@ -149,9 +149,13 @@ def _value_problems(sample: Sample) -> Iterator[str]:
     except InputError as error:
         yield str(error)
     else:
-        for rule in attribute_rules(job) if sample.whole else ():
+        for rule in attribute_rules(job):
+            values = known.of(rule.name, own)
+            if not sample.whole and values.null_count == len(values):
+                continue  # the rest may say more
+            lenient = rule.missing == "error" and not sample.whole
             try:
-                encoding_of(rule, known.of(rule.name, own), "columns")
+                encoding_of(replace(rule, missing="fallback") if lenient else rule, values, "columns")
             except InputError as error:
                 yield str(error)
 

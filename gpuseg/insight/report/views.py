@@ -104,10 +104,10 @@ def segments(report: Report) -> dict[str, Any]:
 
 
 def difference_strips(report: Report) -> list[dict[str, Any]]:
-    """For each measure that may name a segment, where each segment stands against the rest."""
+    """For each measure on a scale that may name a segment, where each segment stands against the rest."""
     strips = []
     for entry in report.profiles.measures:
-        if not entry.measure.family:
+        if not entry.measure.family or entry.measure.binary:
             continue
         marks = [
             plots.Mark(found.segment_id, found.superiority)
