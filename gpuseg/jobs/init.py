@@ -91,7 +91,9 @@ def init_job(file: str, out: Path, stated: Mapping[str, str]) -> str:
             f"(the columns are {listed})"
         )
     draft, tx = _verified(draft, out.parent)
-    write_new_file(out, "\n".join([*_lines(draft, tx), ""]).encode())
+    played = {*draft.values["roles"].values()}
+    others = [column.name for column in columns if column.name not in played]
+    write_new_file(out, "\n".join([*_lines(draft, tx, others), ""]).encode())
     return "\n".join(_summary(draft, tx, out))
 
 
@@ -280,7 +282,7 @@ def _own_zone(draft: Draft, job: JobFile) -> Draft:
     )
 
 
-def _lines(draft: Draft, tx: Transactions) -> Iterator[str]:
+def _lines(draft: Draft, tx: Transactions, others: list[str]) -> Iterator[str]:
     yield "# A job file, written by `gpuseg init`. All that it says of your data is a guess, stated as a declaration to"
     yield "# correct; `gpuseg check` says what it leads to. The package's job.example.yaml shows every key."
     yield ""
@@ -294,6 +296,7 @@ def _lines(draft: Draft, tx: Transactions) -> Iterator[str]:
         yield f"# {draft.notes['consent']}"
     yield 'consent: {not_recorded: "not stated at init"}'
     yield from _sensitive_lines(tx)
+    yield from _attribute_lines(others)
     yield ""
     yield "# What the segments are for. Without it the segmentation is generic, and the report says so"
     yield "# use_case:"
@@ -330,6 +333,16 @@ def _sensitive_lines(tx: Transactions) -> Iterator[str]:
         yield ""
         yield f"# Sensitive spend builds no segment unless opted in with a purpose; found: {shown}"
         yield "# sensitive: {opt_in: [...], purpose: why it may be used}"
+
+
+def _attribute_lines(others: list[str]) -> Iterator[str]:
+    """What might be done with the columns that play no role: nothing, unless somebody says so."""
+    if others:
+        shown = ", ".join(others[:12]) + (" ..." if len(others) > 12 else "")
+        yield ""
+        yield f"# Columns without a role are not read: {shown}"
+        yield "# One that says what customers are (age, region) may describe segments; to build them, the type is mixed"
+        yield f"# columns: {{{_scalar(others[0])}: describe}}"
 
 
 def category_names(tx: Transactions) -> list[str]:

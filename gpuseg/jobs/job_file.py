@@ -22,7 +22,7 @@ from gpuseg.customers.reader import Erased
 from gpuseg.customers.sources import column_names
 from gpuseg.customers.transactions import Transactions, read_transactions
 from gpuseg.errors import SchemaError, SourceError
-from gpuseg.jobs.job_problems import problem_sentences, refuse
+from gpuseg.jobs.job_problems import nearest, problem_sentences, refuse
 from gpuseg.jobs.job_sections import (
     ActionOrOutliers,
     Cohorts,
@@ -233,6 +233,24 @@ class JobFile(Section):
         with job_words():
             return column_names(self.locate(self.customers.source.path), self.customers.source.dialect())
 
+    def _attributes_of_records(self) -> list[str]:
+        """The attributes that are read with the records: those that no table of customers has."""
+        if self.customers is None:
+            return list(self.read_attributes())
+        elsewhere = self.columns_of_customers()
+        names = [name for name in self.read_attributes() if name not in elsewhere]
+        if names:
+            with job_words():
+                known = column_names(self.locate(self.source.path), self.source.dialect())
+            problems = [
+                f"columns: {name!r} is in neither table; {nearest(name, list(dict.fromkeys([*elsewhere, *known])))}"
+                for name in names
+                if name not in known
+            ]
+            if problems:
+                raise SchemaError(f"{self.source.path}, {self.customers.source.path}", problems)
+        return names
+
     def read_records(self, head: int | None = None, erased: Erased | None = None) -> Transactions:
         """The records as this job declares them; those without consent, or erased, are left out, and counted.
 
@@ -250,9 +268,8 @@ class JobFile(Section):
         SourceError
             A file is missing, cut off or empty.
         """
-        elsewhere = self.columns_of_customers()
         options: dict[str, Any] = {**self.used_roles(), "consent": self.consent.column}
-        options["attributes"] = [name for name in self.read_attributes() if name not in elsewhere]
+        options["attributes"] = self._attributes_of_records()
         with job_words():
             return read_transactions(
                 self.locate(self.source.path),
