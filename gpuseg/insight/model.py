@@ -93,7 +93,7 @@ class SegmentModel:
     recipe : Recipe
         How features are made of transactions.
     drift : mapping of str to Bins
-        Where each feature's values lay in training, and how the outcome went with them.
+        Where each feature's values lay in training, before any was pulled in, and how the outcome went with them.
     used_ids : tuple of int
         Every segment id that this line of models ever used: none of them is given to another segment.
     outliers : OutlierBounds or None
