@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg import datasets
+from gpuseg.customers.outliers import OutlierRule
 from gpuseg.customers.transactions import read_transactions
 from gpuseg.insight.answer import Asked
 from gpuseg.insight.findings import findings
@@ -29,13 +30,22 @@ YEAR = ("2017-01-01", "2017-12-31")
 FEATURES_UNTIL = "2017-08-31"
 WINDOW = ("2017-09-01", "2017-12-31")
 SETTINGS = Settings(
-    n_categories=5, as_of=FEATURES_UNTIL, coverage=YEAR, lookback=31, min_size=100, max_share=0.5, n_boot=20
+    n_categories=5,
+    outliers=OutlierRule("winsorise"),
+    as_of=FEATURES_UNTIL,
+    coverage=YEAR,
+    lookback=31,
+    min_size=100,
+    max_share=0.5,
+    n_boot=20,
 )
 """The five largest departments, without the drugstore, which is sensitive, have most of a household's spend; a share of
 a smaller one is mostly zeros, and its few heavy buyers would become a segment of their own. The records cover 2017.
 They begin in January, and 80 % of the households with them: those are no acquisition cohort. Features end where the
 outcome's window begins; a segment that a mailing is planned for needs 100 households, and one that holds half of all
-would decide nothing."""
+would decide nothing. One household in nine lies more than three standard deviations out in some feature, most in
+coupons: kept as they are, the segments hang on the seed (k of 3, 4 or 6, and not always a group of coupon users);
+pulled in, six seeds out of six give the same four, with the same answer."""
 
 _DEPARTMENTS = {
     "DELI": "deli",
