@@ -64,6 +64,9 @@ Mask = npt.NDArray[np.bool_]
 Erased = Callable[[pa.Array | pa.ChunkedArray], Mask]
 """Says of customers' keys, whole numbers or text, which belong to customers who were erased."""
 
+Consented = Callable[[pa.Array | pa.ChunkedArray], Mask]
+"""Says of customers' keys which belong to customers who agreed; a missing key is a problem, not a refusal: true."""
+
 _KIND_WORDS = {"integer": "whole numbers", "text": "text"}
 _TIME_TYPE = pa.timestamp("us", "UTC")
 
@@ -165,6 +168,8 @@ class Reader:
         Which customers were erased; nothing is counted of their rows but how many they are.
     attributes : tuple of str
         Columns that say what customers are, and play no role.
+    consented : callable or None
+        Which customers agreed, where a table of customers says so.
     collect : int or None
         How many rejected rows to keep as text, and whether to tell who gave consent; None: neither (Dask).
     """
@@ -180,6 +185,7 @@ class Reader:
     amount_of: str = "line"
     erased: Erased | None = None
     attributes: tuple[str, ...] = ()
+    consented: Consented | None = None
     collect: int | None = None
 
     def usable(self) -> dict[str, str]:
@@ -218,6 +224,9 @@ class Reader:
             columns[role] = converted.values
             if role == "customer":
                 customer_type = _own_type(raw.table[name].type, converted.values)
+        if self.consented is not None and "customer" in columns:
+            agreed = self.consented(columns["customer"])
+            columns["consent"] = agreed & columns["consent"] if "consent" in columns else agreed
         numeric = self._take_attributes(raw, columns, tally)
         found = self._assemble(columns, tally, customer_type)
         checked = replace(found, whole_keys=frozenset(whole), erased=gone, numeric=numeric)

@@ -19,7 +19,7 @@ from gpuseg.customers.consented import ConsentKeys
 from gpuseg.customers.dialect import CsvDialect, csv_dialect
 from gpuseg.customers.parts import Part, Raw, Source, first_records
 from gpuseg.customers.preflight import column_zone, schema_problems, unusable_roles, warn_utc
-from gpuseg.customers.reader import Checked, Erased, Reader
+from gpuseg.customers.reader import Checked, Consented, Erased, Reader
 from gpuseg.customers.records import Partition, Transactions
 from gpuseg.customers.rejected import RejectedRows
 from gpuseg.customers.roles import declare_roles
@@ -55,6 +55,7 @@ def read_transactions(
     attributes: Sequence[str] = (),
     head: int | None = None,
     erased: Erased | None = None,
+    consented: Consented | None = None,
 ) -> Transactions:
     """Read transaction records: one row a line of a receipt, or a row a purchase.
 
@@ -117,6 +118,9 @@ def read_transactions(
     erased : callable, optional
         Takes customers' keys, an Arrow array, and returns a mask of those who were erased and must not come back.
         Their rows are left out before anything else is looked at, and counted. Not for Dask.
+    consented : callable, optional
+        Takes customers' keys and returns a mask of those who agreed to profiling, where a table of customers says so,
+        not a column of the records. All other rows are left out, as without ``consent``. Not for Dask.
 
     Returns
     -------
@@ -171,6 +175,7 @@ def read_transactions(
         options.bad_rows_option(on_bad_rows),
         amount_of=options.amount_option(amount_of, declared),
         erased=erased,
+        consented=consented,
         attributes=declare_attributes(attributes, declared),
     )
     dialect = None if csv is None else csv_dialect(csv)
@@ -179,6 +184,7 @@ def read_transactions(
             csv=csv,
             head=head,
             erased=erased,
+            consented=consented,
             naive=naive if naive == "error" else None,
             attributes=attributes or None,
         )
@@ -239,7 +245,7 @@ def _read_opened(source: Source, reader: Reader, time_zone: str | None) -> Trans
         n_erased=n_erased,
         attributes=reader.attributes,
         rejected=rejected.to_table(),
-        consent=None if reader.roles.consent is None else consent.counts(),
+        consent=None if reader.roles.consent is None and reader.consented is None else consent.counts(),
     )
 
 

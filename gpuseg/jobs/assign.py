@@ -17,7 +17,8 @@ from gpuseg.customers.transactions import Transactions, read_transactions
 from gpuseg.errors import InputError, SourceError
 from gpuseg.insight.model import MARGIN, NOVELTY, SegmentModel
 from gpuseg.insight.model_files import FOLDER, RECORD, load_model
-from gpuseg.jobs.customer_table import table_beside
+from gpuseg.jobs.consents import consented_by_table
+from gpuseg.jobs.customer_table import dialect_beside, table_beside
 from gpuseg.jobs.formats import KINDS, table_bytes
 from gpuseg.jobs.job_list import known_to
 from gpuseg.jobs.one_file import refuse_existing, write_new_file
@@ -111,8 +112,10 @@ def assign_file(
     gone = known_to(model if (model / FOLDER / RECORD).exists() else model.absolute().parent)
     built = _features(source, loaded)
     if built is None:
-        tx = _transactions(source, loaded, gone)
-        table, told = loaded.assign(tx, as_of, _attributes(customers, loaded, tx, gone)), "transactions"
+        beside = _beside(customers, loaded)
+        tx = _transactions(source, loaded, gone, beside)
+        given = _attributes(loaded, tx, gone, beside)
+        table, told = loaded.assign(tx, as_of, given), "transactions"
         erased = tx.n_erased
     else:
         table, told = loaded.assign(built, as_of), "features"
@@ -136,12 +139,16 @@ def _features(source: Path, model: SegmentModel) -> pa.Table | None:
         raise SourceError(f"{source} cannot be read as Parquet ({error}); write it again") from error
 
 
-def _transactions(source: Path, model: SegmentModel, gone: Suppression) -> Transactions:
-    """The records as the model's job read its own, but those of erased customers."""
+def _transactions(source: Path, model: SegmentModel, gone: Suppression, beside: Path | None) -> Transactions:
+    """The records as the model's job read its own: neither of erased customers nor of those who did not agree."""
     recipe = model.recipe
     options: dict[str, Any] = {**recipe.roles, **recipe.reading}
     if gone:
         options["erased"] = gone.blocked
+    record = recipe.attribute_table
+    if beside is not None and record is not None and record["consent"]:
+        dialect = dialect_beside(beside, record)
+        options["consented"] = consented_by_table(str(beside), record["customer"], record["consent"], dialect)
     return read_transactions(
         str(source),
         time_zone=recipe.time_zone,
@@ -151,23 +158,33 @@ def _transactions(source: Path, model: SegmentModel, gone: Suppression) -> Trans
     )
 
 
-def _attributes(
-    customers: Path | None, model: SegmentModel, tx: Transactions, gone: Suppression
-) -> AttributeValues | None:
-    recipe = model.recipe
-    beside = {found.name for found in recipe.attributes} - {*recipe.attributes_of_records}
-    record = recipe.attribute_table
-    if record is None or not beside:
-        if customers is not None:
-            raise InputError(f"{customers}: the model was made without a table of customers; leave it out")
-        return None
-    names = [name for name in record["names"] if name in beside]
-    if customers is None:
+def _beside(customers: Path | None, model: SegmentModel) -> Path | None:
+    """The table of customers, given exactly where the model needs one."""
+    record = model.recipe.attribute_table
+    needed = [] if record is None else [*_names_beside(model), *filter(None, [record["consent"]])]
+    if not needed and customers is not None:
+        raise InputError(f"{customers}: the model was made without a table of customers; leave it out")
+    if record is not None and needed and customers is None:
         raise InputError(
-            f"the model was made with a table of customers ({record['customer']}, {', '.join(names)}); give one: "
+            f"the model was made with a table of customers ({record['customer']}, {', '.join(needed)}); give one: "
             "--customers FILE"
         )
-    return table_beside(customers, {**record, "names": names}, tx, gone.blocked)
+    return customers
+
+
+def _names_beside(model: SegmentModel) -> list[str]:
+    """The attributes that the model takes from a table of customers."""
+    of_records = model.recipe.attributes_of_records
+    return [found.name for found in model.recipe.attributes if found.name not in of_records]
+
+
+def _attributes(
+    model: SegmentModel, tx: Transactions, gone: Suppression, beside: Path | None
+) -> AttributeValues | None:
+    record, names = model.recipe.attribute_table, _names_beside(model)
+    if beside is None or record is None or not names:
+        return None
+    return table_beside(beside, {**record, "names": names}, tx, gone.blocked)
 
 
 def _sizes(table: pa.Table, model: SegmentModel) -> dict[str, int]:

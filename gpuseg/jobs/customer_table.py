@@ -56,6 +56,7 @@ def table_record(job: JobFile) -> dict[str, Any] | None:
         "customer": job.customers.customer,
         "names": names,
         "csv": None if csv is None else csv.model_dump(mode="json"),
+        "consent": job.consent.column if job.consent_is_in_customers() else None,
     }
 
 
@@ -142,6 +143,12 @@ def _say_matches(found: AttributeValues, path: str, tx: Transactions) -> None:
     logger.info("%s: %d of %d customers of the records are in it", path, known, len(own))
 
 
+def dialect_beside(path: Path, record: Mapping[str, Any]) -> CsvDialect | None:
+    """How a later table of customers is written, if it is text: as that of the run."""
+    csv = record["csv"]
+    return CsvDialect(**csv) if csv and path.suffix not in {".parquet", ".pq"} else None
+
+
 def table_beside(path: Path, record: Mapping[str, Any], tx: Transactions, erased: Erased) -> AttributeValues:
     """What a later table of customers says, but of the erased, read as that of the run was.
 
@@ -150,8 +157,4 @@ def table_beside(path: Path, record: Mapping[str, Any], tx: Transactions, erased
     InputError
         The table cannot be used.
     """
-    csv = record.get("csv")
-    dialect = CsvDialect(**csv) if csv else None
-    return read_table(
-        str(path), record, tx, dialect if path.suffix not in {".parquet", ".pq"} else None, erased
-    )
+    return read_table(str(path), record, tx, dialect_beside(path, record), erased)

@@ -22,6 +22,7 @@ from gpuseg.customers.reader import Erased
 from gpuseg.customers.sources import column_names
 from gpuseg.customers.transactions import Transactions, read_transactions
 from gpuseg.errors import SchemaError, SourceError
+from gpuseg.jobs.consents import consented_by_table
 from gpuseg.jobs.job_problems import nearest, problem_sentences, refuse
 from gpuseg.jobs.job_sections import (
     ActionOrOutliers,
@@ -233,6 +234,23 @@ class JobFile(Section):
         with job_words():
             return column_names(self.locate(self.customers.source.path), self.customers.source.dialect())
 
+    def consent_is_in_customers(self) -> bool:
+        """Whether the table of customers says who agreed, and the records do not."""
+        column = self.consent.column
+        if column is None or self.customers is None or column not in self.columns_of_customers():
+            return False
+        with job_words():
+            return column not in column_names(self.locate(self.source.path), self.source.dialect())
+
+    def _consent(self) -> dict[str, Any]:
+        """Who agreed, as the reader is told: by a column of the records, or by the table of customers."""
+        if self.customers is None or self.consent.column is None or not self.consent_is_in_customers():
+            return {"consent": self.consent.column}
+        table = self.customers
+        with job_words():
+            path, dialect = self.locate(table.source.path), table.source.dialect()
+            return {"consented": consented_by_table(path, table.customer, self.consent.column, dialect)}
+
     def _attributes_of_records(self) -> list[str]:
         """The attributes that are read with the records: those that no table of customers has."""
         if self.customers is None:
@@ -268,7 +286,7 @@ class JobFile(Section):
         SourceError
             A file is missing, cut off or empty.
         """
-        options: dict[str, Any] = {**self.used_roles(), "consent": self.consent.column}
+        options: dict[str, Any] = {**self.used_roles(), **self._consent()}
         options["attributes"] = self._attributes_of_records()
         with job_words():
             return read_transactions(

@@ -259,3 +259,36 @@ def test_the_command(make, tmp_path):
     assert done.exit_code == 0, done.output
     drift = json.loads((tmp_path / "out" / "model" / "model.json").read_text())["recipe"]["attribute_table"]
     assert drift["customer"] == "Nr"
+
+
+def test_the_table_of_customers_may_say_who_agreed(make, tmp_path):
+    lines = (tmp_path / "crm.csv").read_text(encoding="utf-8").splitlines()
+    agreed = ["agreed", *("nein" if n % 8 == 3 else "" if n % 8 == 5 else "ja" for n in range(1, N + 1))]
+    told = [f"{line};{word}" for line, word in zip(lines, agreed, strict=True)]
+    (tmp_path / "crm.csv").write_text("\n".join(told) + "\n", encoding="utf-8")
+    path = make(consent={"column": "agreed", "purpose": "letters"})
+    result = run(path)
+    found = open_run(result.folder)
+    assert not any(int(key[1:]) % 8 in {3, 5} for key in found.segments["customer"].to_pylist())
+    assert found.manifest["counts"]["customers_without_consent"] == 20
+    assert "consent in any line" in result.report.read_text(encoding="utf-8")
+    out = tmp_path / "again.parquet"
+    assign_file(result.folder, tmp_path / "sales.parquet", out, customers=tmp_path / "crm.csv")
+    assert pq.read_table(out)["segment_id"].to_pylist() == found.segments["segment_id"].to_pylist()
+    with pytest.raises(InputError, match=r"table of customers \(Nr, income, agreed\); give one: --customers"):
+        assign_file(result.folder, tmp_path / "sales.parquet", tmp_path / "b.csv")
+    (tmp_path / "crm.csv").write_text(
+        "\n".join(told).replace(";nein", ";vielleicht") + "\n", encoding="utf-8"
+    )
+    with pytest.raises(
+        InputError, match=r"'agreed' \(consent\) is neither true/false, yes/no nor 1/0 in 10 of 80"
+    ):
+        run(path)
+
+
+def test_who_disagreed_once_did_not_agree(make, tmp_path):
+    lines = (tmp_path / "crm.csv").read_text(encoding="utf-8").splitlines()
+    told = [f"{lines[0]};agreed", *(f"{line};ja" for line in lines[1:]), f"{lines[1]};nein"]
+    (tmp_path / "crm.csv").write_text("\n".join(told) + "\n", encoding="utf-8")
+    found = open_run(run(make(consent={"column": "agreed", "purpose": "letters"})).folder)
+    assert found.segments["customer"].to_pylist()[0] == "C00002"
