@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,16 @@ from gpuseg import datasets
 from gpuseg.customers.outliers import OutlierRule
 from gpuseg.customers.transactions import read_transactions
 from gpuseg.insight.answer import Asked
-from gpuseg.insight.findings import findings
 from gpuseg.insight.outcome import read_outcome
 from gpuseg.insight.words import Wording
-from gpuseg.jobs.job_list import publishing
+from gpuseg.jobs.finishing import Occasion, RunResult, write_run
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
-from gpuseg.jobs.reporting import Words, report_of
+from gpuseg.jobs.reporting import Words
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.suppression import SUPPRESSED, load_suppression
-from gpuseg.jobs.writing import REPORT, customers_of, run_id_of, write_manifest, write_report, write_tables
+from gpuseg.jobs.suppression import load_suppression
 
 SOURCE = "The Complete Journey: households of a grocery chain"
 YEAR = ("2017-01-01", "2017-12-31")
@@ -69,33 +66,7 @@ WORDS = Words(
 )
 
 
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo made and found.
-
-    Parameters
-    ----------
-    folder : Path
-        The result folder.
-    findings : tuple of str
-        Two or three sentences.
-    """
-
-    folder: Path
-    findings: tuple[str, ...]
-
-    @property
-    def report(self) -> Path:
-        """The page to open."""
-        return self.folder / REPORT
-
-    @property
-    def summary(self) -> str:
-        """The findings and the path of the report, a line each."""
-        return "\n".join([*self.findings, f"Report: {self.report}"])
-
-
-def run_demo(out: Path | None, progress: Progress) -> DemoResult:
+def run_demo(out: Path | None, progress: Progress) -> RunResult:
     """Segment the households of the Complete Journey and write the results.
 
     Parameters
@@ -107,7 +78,7 @@ def run_demo(out: Path | None, progress: Progress) -> DemoResult:
 
     Returns
     -------
-    DemoResult
+    RunResult
         Where the results are and what they say.
 
     Raises
@@ -130,18 +101,10 @@ def run_demo(out: Path | None, progress: Progress) -> DemoResult:
             asked = coupon_mailing()
             stage.add_rows(len(asked.outcome.happened))
         found = segment_customers(tx, SETTINGS, stages, _WORDING, asked)
-        said = findings(found.profiles, found.names, found.certainty, _WORDING, found.answer, found.withheld)
-        report = report_of(found, WORDS, SOURCE, started, _WORDING)
-        carried = until_published.enter_context(publishing(listed, erased, customers_of(found)))
-        with stages.stage("write results") as stage:
-            if carried:
-                folder.write_bytes(SUPPRESSED, carried.to_bytes())
-            write_tables(folder, found, run_id_of("demo", found))
-            write_report(folder, found, report)
-            stage.add_rows(found.profiles.n_customers)
         consent = {"not_recorded": "public research data without a consent column"}
-        write_manifest(folder, "demo", found, report, stages, said, consent)
-    return DemoResult(folder.path, said)
+        occasion = Occasion("demo", WORDS, SOURCE, _WORDING, started, consent)
+        said = write_run(folder, found, occasion, stages, listed, erased, until_published)
+    return RunResult(folder.path, said)
 
 
 def coupon_mailing() -> Asked:

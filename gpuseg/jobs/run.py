@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gpuseg.insight.findings import findings
 from gpuseg.insight.model_files import load_model
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.customer_table import attribute_rules, read_customers, table_record
 from gpuseg.jobs.events import read_asked
+from gpuseg.jobs.finishing import Occasion, RunResult, write_run
 from gpuseg.jobs.job_file import JobFile, read_job
-from gpuseg.jobs.job_list import known_to, publishing
+from gpuseg.jobs.job_list import known_to
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
-from gpuseg.jobs.reporting import Words, report_of
+from gpuseg.jobs.reporting import Words
 from gpuseg.jobs.runs import open_run
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.suppression import SUPPRESSED, load_suppression
-from gpuseg.jobs.writing import REPORT, customers_of, run_id_of, write_manifest, write_report, write_tables
+from gpuseg.jobs.suppression import load_suppression
 
 N_BOOT = 20
 """Bootstrap replicates behind the stability of a job's segments."""
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run made and found.
-
-    Parameters
-    ----------
-    folder : Path
-        The result folder.
-    findings : tuple of str
-        Three sentences.
-    """
-
-    folder: Path
-    findings: tuple[str, ...]
-
-    @property
-    def report(self) -> Path:
-        """The page to open."""
-        return self.folder / REPORT
-
-    @property
-    def summary(self) -> str:
-        """The findings and the path of the report, a line each."""
-        return "\n".join([*self.findings, f"Report: {self.report}"])
 
 
 def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | None = None) -> RunResult:
@@ -111,16 +83,9 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
                 stage.add_rows(0 if asked is None else len(asked.outcome.happened))
         wording = Wording(**job.words.model_dump())
         found = segment_customers(tx, settings_of(job), stages, wording, asked, previous, given)
-        said = findings(found.profiles, found.names, found.certainty, wording, found.answer, found.withheld)
-        report = report_of(found, words_of(job), Path(job.source.path).name, started, wording)
-        carried = until_published.enter_context(publishing(runs / name, erased, customers_of(found)))
-        with stages.stage("write results") as stage:
-            if carried:
-                folder.write_bytes(SUPPRESSED, carried.to_bytes())
-            write_tables(folder, found, run_id_of(name, found))
-            write_report(folder, found, report)
-            stage.add_rows(found.profiles.n_customers)
-        write_manifest(folder, name, found, report, stages, said, consent=job.consent.model_dump())
+        source = Path(job.source.path).name
+        occasion = Occasion(name, words_of(job), source, wording, started, job.consent.model_dump())
+        said = write_run(folder, found, occasion, stages, runs / name, erased, until_published)
     return RunResult(folder.path, said)
 
 
