@@ -1,7 +1,8 @@
 """What sets a segment apart, and a plain name from it (room ``insight``; jobs and reports call it).
 
 Names follow from the profiles alone: the same profiles give the same names, no two segments share one, and the words
-are those of :mod:`gpuseg.insight.measures`. They are proposals, for people who know the customers to change.
+are those of :mod:`gpuseg.insight.measures`; the same words in another order are the same name. They are proposals, for
+people who know the customers to change.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from gpuseg.insight.measures import Measure
-from gpuseg.insight.profile import Profiles
+from gpuseg.insight.profile import MeasureProfile, Profiles, SegmentFigures
 
 MEDIUM_EFFECT = 0.14
 """Distance of A from 1/2 from which a difference is called medium (Vargha & Delaney 2000): below it, no name."""
@@ -29,23 +30,22 @@ class Difference:
     superiority : float
         Probability that a random customer of the segment lies above a random one of the rest.
     typical, population_typical : float
-        Medians in original units; of what customers have or have not, the share of those who have it.
+        In original units, as `figure` says.
+    figure : str
+        What they are: "median"; "mean", where the two medians are equal and would show no difference (of visits, where
+        most customers came once); "share" of those who have it, of what customers have or have not.
     """
 
     measure: Measure
     superiority: float
     typical: float
     population_typical: float
+    figure: str = "median"
 
     @property
     def strength(self) -> float:
         """Distance of the superiority from 1/2, 0 to 1/2."""
         return abs(self.superiority - 0.5)
-
-    @property
-    def figure(self) -> str:
-        """What the typical values are: "median" or "share"."""
-        return "share" if self.measure.binary else "median"
 
     @property
     def phrase(self) -> str:
@@ -75,9 +75,7 @@ def differences(profiles: Profiles, segment_id: int) -> tuple[Difference, ...]:
         own = entry.segment(segment_id)
         if math.isnan(own.superiority):
             continue
-        binary = entry.measure.binary
-        typical = (found.mean if binary else found.median for found in (own.figures, entry.population))
-        difference = Difference(entry.measure, own.superiority, *typical)
+        difference = Difference(entry.measure, own.superiority, *_typical(entry, own))
         if difference.strength >= MEDIUM_EFFECT:
             differing.append(difference)
     differing.sort(key=lambda difference: -difference.strength)
@@ -85,6 +83,15 @@ def differences(profiles: Profiles, segment_id: int) -> tuple[Difference, ...]:
     for difference in differing:
         strongest.setdefault(difference.measure.family, difference)
     return tuple(strongest.values())
+
+
+def _typical(entry: MeasureProfile, own: SegmentFigures) -> tuple[float, float, str]:
+    part, whole = own.figures, entry.population
+    if entry.measure.binary:
+        return part.mean, whole.mean, "share"
+    if part.median == whole.median:
+        return part.mean, whole.mean, "mean"
+    return part.median, whole.median, "median"
 
 
 def name_segments(profiles: Profiles, n_phrases: int = 2) -> dict[int, str]:
@@ -107,23 +114,22 @@ def name_segments(profiles: Profiles, n_phrases: int = 2) -> dict[int, str]:
         segment_id: tuple(found.phrase for found in differences(profiles, segment_id)) or (AVERAGE,)
         for segment_id in profiles.segment_ids
     }
-    used = dict.fromkeys(phrases, n_phrases)
-    names = {segment_id: _name(phrases[segment_id], used[segment_id]) for segment_id in phrases}
+    used = {segment_id: found[:n_phrases] for segment_id, found in phrases.items()}
     while True:
-        shared = [segment_id for segment_id in _sharing(names) if used[segment_id] < len(phrases[segment_id])]
+        shared = [one for one in _sharing(used) if len(used[one]) < len(phrases[one])]
         if not shared:
             break
-        for segment_id in shared:
-            used[segment_id] += 1
-            names[segment_id] = _name(phrases[segment_id], used[segment_id])
-    return names | {segment_id: f"{names[segment_id]} ({segment_id})" for segment_id in _sharing(names)}
+        used |= {one: phrases[one][: len(used[one]) + 1] for one in shared}
+    numbered = _sharing(used)
+    return {one: _name(found) + (f" ({one})" if one in numbered else "") for one, found in used.items()}
 
 
-def _name(phrases: tuple[str, ...], count: int) -> str:
-    text = ", ".join(phrases[:count])
+def _name(phrases: tuple[str, ...]) -> str:
+    text = ", ".join(phrases)
     return text[:1].upper() + text[1:]
 
 
-def _sharing(names: dict[int, str]) -> list[int]:
-    counts = Counter(names.values())
-    return [segment_id for segment_id, name in names.items() if counts[name] > 1]
+def _sharing(used: dict[int, tuple[str, ...]]) -> list[int]:
+    """Segments whose name says the same as that of another, in whatever order."""
+    counts = Counter(frozenset(found) for found in used.values())
+    return [segment_id for segment_id, found in used.items() if counts[frozenset(found)] > 1]

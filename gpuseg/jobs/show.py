@@ -19,6 +19,7 @@ from gpuseg.jobs.runs import PROFILES, Run, open_run
 FEATURES = "features.parquet"
 """Optional file of a run: one row a customer in original units, as ``customer_summary`` makes it (or features)."""
 N_MEASURES = 3
+_MANY = 0.1  # from this share on, the customers with the same value are told
 _LOGGED = {"log_visits": "visits", "log_basket_value": "basket_value", "log_recency": "recency_days"}
 
 
@@ -34,12 +35,15 @@ class Standing:
         Of the customer, of all customers.
     below : float
         Share of all customers below, ties counting half.
+    tied : float, default 0
+        Share of all customers with the same value, this one included.
     """
 
     measure: Measure
     value: float
     median: float
     below: float
+    tied: float = 0.0
 
     @property
     def strength(self) -> float:
@@ -52,10 +56,14 @@ class Standing:
         high = self.below > 0.5
         phrase = self.measure.high if high else self.measure.low
         value, median = (format_figure(found, self.measure.unit) for found in (self.value, self.median))
-        # Of 100 others so many lie on the other side; rounded down, so that it is never more than true.
-        hundred = math.floor(100 * (self.below if high else 1 - self.below))
+        # Of 100 others so many lie on the other side, the equal ones not among them; rounded down, so that it is never
+        # more than true.
+        middle = self.below if high else 1 - self.below
+        hundred = max(0, math.floor(100 * (middle - self.tied / 2) + 1e-9))
+        same = f", and like {math.floor(100 * self.tied)}" if self.tied >= _MANY else ""
         side = "above" if high else "below"
-        return f"{_upper_first(phrase)}: {value}, against a median of {median}; {side} {hundred} of 100 customers"
+        against = "as is the median" if value == median else f"against a median of {median}"
+        return f"{_upper_first(phrase)}: {value}, {against}; {side} {hundred} of 100 customers{same}"
 
 
 def show_customer(folder: Path, customer: str) -> str:
@@ -148,7 +156,7 @@ def _standings(values: dict[str, npt.NDArray[np.float64]], place: int) -> list[S
         below = int(np.count_nonzero(known < own)), int(np.count_nonzero(known == own))
         middle = np.sort(known)[[(len(known) - 1) // 2, len(known) // 2]]
         share = (2 * below[0] + below[1]) / (2 * len(known))
-        found.append(Standing(measure, own, float(middle[0] + middle[1]) / 2.0, share))
+        found.append(Standing(measure, own, float(middle[0] + middle[1]) / 2.0, share, below[1] / len(known)))
     return found
 
 

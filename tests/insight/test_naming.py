@@ -91,3 +91,24 @@ def test_names_are_unique_and_repeatable(rows, n_phrases):
 def test_words_are_neutral():
     phrases = [phrase for measure in measures._KNOWN for phrase in (measure.high, measure.low, measure.label)]
     assert LOADED.isdisjoint(re.findall(r"[\w-]+", " ".join([*phrases, AVERAGE]).lower()))
+
+
+def test_the_same_words_in_another_order_are_no_name_of_their_own():
+    profiles = profiles_of(
+        [1, 1, 2, 2, 3, 3, 3, 3],
+        visits=[9, 9, 7, 7, 1, 1, 1, 1],
+        recency_days=[9, 9, 3, 3, 90, 90, 90, 90],
+    )
+    assert differences(profiles, 1)[0].phrase != differences(profiles, 2)[0].phrase
+    names = name_segments(profiles)
+    assert names[1] == "Many visits, seen recently (1)"
+    assert names[2] == "Seen recently, many visits (2)"
+    assert names[3] == "Few visits, long since last visit"
+
+
+def test_equal_medians_are_told_as_means():
+    profiles = profiles_of([1, 1, 1, 1, 1, 2, 2], visits=[1, 1, 1, 1, 1, 4, 9])
+    few, many = differences(profiles, 1)[0], differences(profiles, 2)[0]
+    assert (few.phrase, few.figure, few.typical) == ("few visits", "mean", 1.0)
+    assert few.population_typical == pytest.approx(18 / 7)
+    assert (many.figure, many.typical, many.population_typical) == ("median", 6.5, 1.0)

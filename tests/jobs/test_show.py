@@ -10,7 +10,7 @@ import pytest
 
 from gpuseg.errors import InputError
 from gpuseg.jobs import runs
-from gpuseg.jobs.show import show_customer
+from gpuseg.jobs.show import _standings, show_customer
 from tests.jobs import small_runs
 
 
@@ -55,9 +55,9 @@ def test_the_figures_are_the_customers_own(tmp_path):
     replace_file(folder, "features.parquet", changed)
     customer = summary["customer"][0].as_py()
     line = show_customer(folder, customer).splitlines()[-1]
-    assert line == "  - Many visits: 49, against a median of 25; above 98 of 100 customers"
+    assert line == "  - Many visits: 49, against a median of 25; above 97 of 100 customers"
     last = show_customer(folder, summary["customer"][47].as_py()).splitlines()[-1]
-    assert last == "  - Few visits: 2, against a median of 25; below 96 of 100 customers"
+    assert last == "  - Few visits: 2, against a median of 25; below 95 of 100 customers"
     middle = show_customer(folder, summary["customer"][24].as_py()).splitlines()[-1]
     assert middle == "Differs from the average in nothing that was measured."
 
@@ -124,3 +124,11 @@ def test_novel_customers_and_silhouettes_are_told(tmp_path):
 def test_nobody_is_told(tmp_path):
     with pytest.raises(InputError, match="there is 'C00001'"):
         show_customer(small_runs.run_folder(tmp_path), "c00001")
+
+
+def test_customers_with_the_same_value_are_not_below_it():
+    visits = np.array([1.0] * 52 + [2.0] * 28 + [9.0] * 20)
+    (once,) = _standings({"visits": visits}, 0)
+    assert once.sentence == "Few visits: 1, as is the median; below 48 of 100 customers, and like 52"
+    (often,) = _standings({"visits": visits}, 99)
+    assert often.sentence == "Many visits: 9, against a median of 1; above 80 of 100 customers, and like 20"

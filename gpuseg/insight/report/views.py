@@ -203,6 +203,7 @@ def _difference(found: Difference, report: Report) -> dict[str, str]:
     unit, sign = found.measure.unit, report.wording.currency
     return {
         "phrase": found.phrase[:1].upper() + found.phrase[1:],
+        "figure": "mean " if found.figure == "mean" else "",
         "own": format_figure(found.typical, unit, sign),
         "all": format_figure(found.population_typical, unit, sign),
     }
