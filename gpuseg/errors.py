@@ -58,6 +58,10 @@ class EngineUnavailableError(RunError):
     """The engine that was asked for cannot run on this machine."""
 
 
+class DeviceMemoryError(RunError):
+    """The memory of a device is used up; engines try again with smaller tiles before they let this through."""
+
+
 class MemoryPlanError(RunError):
     """The memory plan says that the work cannot fit; nothing was started."""
 

@@ -81,11 +81,27 @@ class Module(Protocol):
         ...
 
 
+class Event(Protocol):
+    """A point in the order of a stream."""
+
+    def synchronize(self) -> None:
+        """Wait on the host until all work before this point has ended."""
+        ...
+
+
 class Stream(Protocol):
     """Work in order."""
 
     def synchronize(self) -> None:
         """Wait until everything launched on this stream has ended."""
+        ...
+
+    def record(self) -> Event:
+        """The point after all work that this stream has been given so far."""
+        ...
+
+    def wait(self, event: Event) -> None:
+        """Start nothing that is given to this stream from now on before ``event``; the host does not wait."""
         ...
 
 
@@ -150,7 +166,10 @@ class Device(Protocol):
         ...
 
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
-        """Memory with arbitrary contents, aligned to 256 bytes."""
+        """Memory with arbitrary contents, aligned to 256 bytes; DeviceMemoryError where there is not enough.
+
+        It goes back when the last reference goes.
+        """
         ...
 
     def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
@@ -163,6 +182,32 @@ class Device(Protocol):
 
     def to_host(self, array: DeviceArray) -> npt.NDArray[Any]:
         """Copy to the host; waits for the stream."""
+        ...
+
+    def new_stream(self) -> Stream:
+        """A stream beside :attr:`stream`; nothing orders the two but events."""
+        ...
+
+    def pinned(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Page-locked host memory with arbitrary contents: what :meth:`upload` reads while the host goes on."""
+        ...
+
+    def upload(self, source: npt.NDArray[Any], target: DeviceArray, stream: Stream) -> None:
+        """Start a copy on ``stream`` and return at once.
+
+        Parameters
+        ----------
+        source : ndarray
+            From :meth:`pinned`, not to be written before the copy has ended.
+        target : DeviceArray
+            Of the same shape and type.
+        stream : Stream
+            Of this device.
+        """
+        ...
+
+    def release(self) -> None:
+        """Give memory that is cached but not in use back to the driver."""
         ...
 
 

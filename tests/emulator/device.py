@@ -87,6 +87,13 @@ class _CLaunch(ctypes.Structure):
     )
 
 
+class EmulatedEvent:
+    """A point in a stream of which everything has already happened."""
+
+    def synchronize(self) -> None:
+        pass
+
+
 class EmulatedStream:
     """Everything has already happened; counts who asked."""
 
@@ -95,6 +102,13 @@ class EmulatedStream:
 
     def synchronize(self) -> None:
         self.synchronized += 1
+
+    def record(self) -> EmulatedEvent:
+        return EmulatedEvent()
+
+    def wait(self, event: EmulatedEvent) -> None:
+        if not isinstance(event, EmulatedEvent):
+            raise ArgumentError(f"a stream waits for an event, not for {type(event).__name__}")
 
 
 class EmulatedDevice:
@@ -121,6 +135,7 @@ class EmulatedDevice:
         self.props = props
         self.stream = EmulatedStream()
         self.launches: list[LaunchRecord] = []
+        self.releases = 0
         self.xp = SimpleNamespace(empty=self.empty, zeros=self.zeros, asnumpy=self.to_host)
         self._garbage = np.random.default_rng(seed)
 
@@ -151,6 +166,26 @@ class EmulatedDevice:
             raise ArgumentError(f"to_host takes a device array, not {type(array).__name__}")
         self.stream.synchronize()
         return array.contents.copy()
+
+    def new_stream(self) -> EmulatedStream:
+        return EmulatedStream()
+
+    def pinned(self, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+        array = np.empty(shape, dtype)
+        array.reshape(-1).view(np.uint8)[...] = self._garbage.integers(0, 256, array.nbytes, np.uint8)
+        return array
+
+    def upload(self, source: np.ndarray, target: EmulatedArray, stream: EmulatedStream) -> None:
+        if not isinstance(source, np.ndarray) or not source.flags.c_contiguous:
+            raise ArgumentError(f"upload takes a C-contiguous numpy array, not {type(source).__name__}")
+        if (source.shape, source.dtype) != (target.shape, target.dtype):
+            raise ArgumentError(
+                f"upload of {source.dtype} {source.shape} to {target.dtype} {target.shape}: they must be alike"
+            )
+        target.contents[...] = source
+
+    def release(self) -> None:
+        self.releases += 1
 
 
 class EmulatedModule:

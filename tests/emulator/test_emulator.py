@@ -184,3 +184,18 @@ def test_messages_of_the_compiler_point_home(emulated_device):
         emulated_device.module(broken, ["log1p_each"])
     with pytest.raises(KeyError, match="not among the names"):
         emulated_device.module(source_of("elementwise.cu"), ["log_each"])["log1p_each"]
+
+
+def test_uploads_take_what_is_alike(emulated_device):
+    device = emulated_device
+    source, target = device.pinned((2, 3), np.float32), device.empty((2, 3), np.float32)
+    source[...] = np.arange(6).reshape(2, 3)
+    copies = device.new_stream()
+    device.upload(source, target, copies)
+    device.stream.wait(copies.record())
+    assert np.array_equal(device.to_host(target), source)
+    for wrong in (source[:1], source.astype(np.float64), source[:, ::2], [0.0]):
+        with pytest.raises(ArgumentError, match="upload"):
+            device.upload(wrong, target, copies)
+    with pytest.raises(ArgumentError, match="waits for an event"):
+        device.stream.wait(copies)
