@@ -21,8 +21,8 @@ from gpuseg.customers.transactions import Transactions
 from gpuseg.customers.values import times_out_of_range
 from gpuseg.errors import InputError, SchemaError
 from gpuseg.jobs.customer_table import attribute_rules, read_customers
+from gpuseg.jobs.draft import category_names
 from gpuseg.jobs.events import open_end
-from gpuseg.jobs.init import category_names
 from gpuseg.jobs.job_file import JobFile, job_words, read_job
 from gpuseg.jobs.job_problems import nearest
 from gpuseg.jobs.job_sections import ContactFilter, Outcome
@@ -167,8 +167,8 @@ def _event_problems(
     wanted = [events.customer, *filter(None, _times(events)), *events.filter]
     try:
         with job_words():
-            source = open_source(job.locate(events.source.path), wanted, events.source.dialect())
-            known = column_names(job.locate(events.source.path), events.source.dialect())
+            source = open_source(job.locate(events.source.path), wanted, job.dialect_of(events.source))
+            known = column_names(job.locate(events.source.path), job.dialect_of(events.source))
             missing = [
                 f"there is no column {name!r}; {nearest(name, known)}" for name in wanted if name not in known
             ]

@@ -82,7 +82,7 @@ def read_customers(job: JobFile, tx: Transactions, erased: Erased | None = None)
         return None
     with job_words():
         return read_table(
-            job.locate(job.customers.source.path), record, tx, job.customers.source.dialect(), erased
+            job.locate(job.customers.source.path), record, tx, job.dialect_of(job.customers.source), erased
         )
 
 

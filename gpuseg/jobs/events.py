@@ -74,7 +74,7 @@ def _events(
     job: JobFile, events: Outcome | ContactFilter, tx: Transactions, erased: Erased | None
 ) -> pa.Table:
     """Customer and times of the events that the job's filter leaves."""
-    path, declared = job.locate(events.source.path), events.source.dialect()
+    path, declared = job.locate(events.source.path), job.dialect_of(events.source)
     times = list(filter(None, _times(events)))
     wanted = list(dict.fromkeys([events.customer, *times, *events.filter]))
     with job_words():

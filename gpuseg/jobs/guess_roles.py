@@ -13,7 +13,8 @@ _NAMES = {
     "amount": "amount amt total betrag umsatz revenue sales spend spent paid summe montant importe importo valor "
     "bedrag turnover gesamt gesamtpreis linetotal payment value ttc netto brutto price preis prix precio prezzo preco "
     "prijs unitprice",
-    "basket": "basket receipt bon kassenbon beleg invoice rechnung order bestellung ticket transaction facture factura "
+    "basket": "basket receipt bon kassenbon beleg invoice rechnung order bestellung bestellnr ticket transaction "
+    "bestellnummer facture factura "
     "scontrino pedido commande visit trip einkauf invoiceno",
     "quantity": "quantity qty menge anzahl stueck stuck quantite cantidad quantita quantidade aantal units pieces",
     "product": "product produkt artikel article item sku stockcode producto prodotto produit produto ean upc gtin",
@@ -39,6 +40,7 @@ _ORDER = (
     "product",
     "category",
 )
+_SIGNS = {"eur": "€", "euro": "€", "usd": "$", "dollar": "$", "gbp": "£", "chf": "CHF\N{NO-BREAK SPACE}"}
 _OTHERS = frozenset(
     [
         "name",
@@ -85,10 +87,13 @@ class Column:
         As the file has it.
     kind : str
         "time", "whole", "number", "flag" or "text".
+    example : str, default ""
+        One of its values, as the file has it.
     """
 
     name: str
     kind: str
+    example: str = ""
 
 
 def guess_roles(
@@ -134,6 +139,14 @@ def guess_roles(
             "NOT CERTAIN: the column's name says price; line, if it is the money of the whole line"
         )
     return roles, notes
+
+
+def currency_sign(column: str) -> str:
+    """The sign before an amount that the name of its column tells: "Betrag (€)", "amount_usd"; else empty."""
+    named = [sign for sign in _SIGNS.values() if len(sign) == 1 and sign in column]
+    coded = [_SIGNS[word] for word in _words(column) if word in _SIGNS]
+    found = {*named, *coded}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _best(role: str, columns: Sequence[Column]) -> str | None:

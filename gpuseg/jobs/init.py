@@ -6,25 +6,25 @@ be used, digits past the cent) is declared too. A guess that may be wrong says s
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from gpuseg.customers.file_sources import file_format, find_files
-from gpuseg.customers.reader import UNKNOWN
 from gpuseg.customers.roles import ROLE_KINDS, value_kind
-from gpuseg.customers.sensitive import allowed_categories
 from gpuseg.customers.sources import open_source
 from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError, SourceError
-from gpuseg.jobs.guess_roles import Column, guess_roles
+from gpuseg.jobs.draft import Draft, job_lines
+from gpuseg.jobs.guess_roles import Column, currency_sign, guess_roles
 from gpuseg.jobs.guess_text import GuessedText, guess_text, guess_times, is_numbers
 from gpuseg.jobs.job_file import JobFile
 from gpuseg.jobs.one_file import refuse_existing, write_new_file
@@ -35,25 +35,7 @@ VERIFIED_ROWS = 2_000_000
 _REQUIRED = ("customer", "time", "amount")
 _WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
 _FLAGS = frozenset({"true", "false", "yes", "no", "y", "n", "ja", "nein", "oui", "non"})
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_WORDS_OF_YAML = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _REASONS = {"decimal comma", "grouped digits"}
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A job file in the making.
-
-    Parameters
-    ----------
-    values : dict
-        As the file will say it.
-    notes : dict of str to str
-        Comments, by key ("roles.amount").
-    """
-
-    values: dict[str, Any]
-    notes: dict[str, str] = field(default_factory=dict)
 
 
 def init_job(file: str, out: Path, stated: Mapping[str, str]) -> str:
@@ -84,17 +66,46 @@ def init_job(file: str, out: Path, stated: Mapping[str, str]) -> str:
     draft, columns = _first_draft(file, out.parent, stated)
     missing = [role for role in _REQUIRED if role not in draft.values["roles"]]
     if missing:
-        listed = ", ".join(f"{column.name} ({column.kind})" for column in columns)
-        options = " ".join(f"--{role} COLUMN" for role in missing)
-        raise InputError(
-            f"{file}: no column looks like the {' or the '.join(missing)}; name it: {options} "
-            f"(the columns are {listed})"
+        raise InputError(f"{file}: {_unguessed(missing, draft, columns)}")
+    try:
+        draft, tx = _verified(draft, out.parent)
+    except SourceError as error:
+        raise SourceError(f"{error}{_no_amount(draft, columns)}") from error
+    sign = currency_sign(draft.values["roles"]["amount"])
+    if sign:
+        draft = _changed(
+            draft, {"words": {"currency": sign}}, {"words.currency": "as the column's name says"}
         )
-    draft, tx = _verified(draft, out.parent)
     played = {*draft.values["roles"].values()}
-    others = [column.name for column in columns if column.name not in played]
-    write_new_file(out, "\n".join([*_lines(draft, tx, others), ""]).encode())
+    others = [column for column in columns if column.name not in played]
+    write_new_file(out, "\n".join([*job_lines(draft, tx, others), ""]).encode())
     return "\n".join(_summary(draft, tx, out))
+
+
+def _unguessed(missing: list[str], draft: Draft, columns: list[Column]) -> str:
+    """Which roles nothing points to, and what there is to choose from."""
+    listed = ", ".join(
+        f"{column.name} ({column.kind}{f', such as {column.example}' if column.example else ''})"
+        for column in columns
+    )
+    options = " ".join(f"--{role} COLUMN" for role in missing)
+    headless = draft.notes.get("source.csv.header")
+    numbered = f"; {headless}, so the columns are numbered" if headless else ""
+    return (
+        f"no column looks like the {' or the '.join(missing)}; name {'it' if len(missing) == 1 else 'them'}: {options} "
+        f"(the columns are {listed}{numbered})"
+    )
+
+
+def _no_amount(draft: Draft, columns: list[Column]) -> str:
+    """What is the matter with a column of texts that was named as the amount."""
+    amount = next(column for column in columns if column.name == draft.values["roles"]["amount"])
+    if amount.kind != "text" or not amount.example:
+        return ""
+    return (
+        f"; column {amount.name!r} holds such as {amount.example!r}: an amount is digits with marks, so take any sign "
+        "of a currency out of it"
+    )
 
 
 def _first_draft(file: str, folder: Path, stated: Mapping[str, str]) -> tuple[Draft, list[Column]]:
@@ -107,7 +118,10 @@ def _first_draft(file: str, folder: Path, stated: Mapping[str, str]) -> tuple[Dr
         text = guess_text(filesystem, first)
         source |= {"format": "csv", "csv": _dialect(text)}
         notes |= {f"source.csv.{key}": note for key, note in text.notes.items()}
-        columns = [Column(name, _text_kind(text.column(name), text)) for name in text.names]
+        columns = [
+            Column(name, _text_kind(values, text), "".join(values[:1])[:40])
+            for name, values in ((name, text.column(name)) for name in text.names)
+        ]
     else:
         schema = open_source(file, ()).parts[0].schema
         columns = [Column(column.name, _arrow_kind(column.type)) for column in schema]
@@ -187,7 +201,20 @@ def _job(draft: Draft, folder: Path, **changes: Any) -> JobFile:
 
 
 def _read(draft: Draft, folder: Path) -> Transactions:
-    return _job(draft, folder, bad_rows="reject").read_records(head=VERIFIED_ROWS)
+    """Unheard: what a try leaves out is no news; what is left out in the end is declared."""
+    with _unheard("gpuseg.customers"):
+        return _job(draft, folder, bad_rows="reject").read_records(head=VERIFIED_ROWS)
+
+
+@contextmanager
+def _unheard(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _first_read(draft: Draft, folder: Path) -> tuple[Draft, Transactions]:
@@ -280,79 +307,6 @@ def _own_zone(draft: Draft, job: JobFile) -> Draft:
     return (
         draft if zone is None else _changed(draft, {"time_zone": zone}, {"time_zone": "as the column says"})
     )
-
-
-def _lines(draft: Draft, tx: Transactions, others: list[str]) -> Iterator[str]:
-    yield "# A job file, written by `gpuseg init`. All that it says of your data is a guess, stated as a declaration to"
-    yield "# correct; `gpuseg check` says what it leads to. The package's job.example.yaml shows every key."
-    yield ""
-    for key, value in draft.values.items():
-        if key in {"source", "roles", "time_zone", "bad_rows"}:
-            yield ""
-        yield from _entry(draft, key, key, value, 0)
-    yield ""
-    yield "# Customers who did not agree to profiling are left out: name the column that says so, and what it is for"
-    if "consent" in draft.notes:
-        yield f"# {draft.notes['consent']}"
-    yield 'consent: {not_recorded: "not stated at init"}'
-    yield from _sensitive_lines(tx)
-    yield from _attribute_lines(others)
-    yield ""
-    yield "# What the segments are for. Without it the segmentation is generic, and the report says so"
-    yield "# use_case:"
-    yield "#   objective: what the decision is to achieve"
-    yield "#   decision: who does what to whom"
-    yield "#   owner: who decides"
-    yield ""
-    yield "segments: {clusters: [3, 4, 5, 6, 7, 8], seed: 0}"
-
-
-def _entry(draft: Draft, place: str, key: str, value: Any, depth: int) -> Iterator[str]:
-    note = draft.notes.get(place)
-    comment = f"  # {note}" if note else ""
-    indent = "  " * depth
-    if isinstance(value, dict):
-        yield f"{indent}{key}:{comment}"
-        for inner, inner_value in value.items():
-            yield from _entry(draft, f"{place}.{inner}", inner, inner_value, depth + 1)
-    else:
-        yield f"{indent}{key}: {_scalar(value)}{comment}"
-
-
-def _scalar(value: Any) -> str:
-    """A value as YAML that reads back as the same, plain where that is safe."""
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS_OF_YAML:
-        return value
-    return json.dumps(value, ensure_ascii=not isinstance(value, str) or not value.isprintable())
-
-
-def _sensitive_lines(tx: Transactions) -> Iterator[str]:
-    _, excluded = allowed_categories(category_names(tx))
-    if excluded:
-        shown = ", ".join(list(excluded)[:8]) + (" ..." if len(excluded) > 8 else "")
-        yield ""
-        yield f"# Sensitive spend builds no segment unless opted in with a purpose; found: {shown}"
-        yield "# sensitive: {opt_in: [...], purpose: why it may be used}"
-
-
-def _attribute_lines(others: list[str]) -> Iterator[str]:
-    """What might be done with the columns that play no role: nothing, unless somebody says so."""
-    if others:
-        shown = ", ".join(others[:12]) + (" ..." if len(others) > 12 else "")
-        yield ""
-        yield f"# Columns without a role are not read: {shown}"
-        yield "# One that says what customers are (age, region) may describe segments; to build them, the type is mixed"
-        yield f"# columns: {{{_scalar(others[0])}: describe}}"
-
-
-def category_names(tx: Transactions) -> list[str]:
-    """The categories of the records, by name; without the one of the lines that have none."""
-    if tx.roles.category is None:
-        return []
-    found: set[str] = set()
-    for table in tx.tables():
-        found.update(table["category"].unique().to_pylist())
-    return sorted(found - {UNKNOWN})
 
 
 def _summary(draft: Draft, tx: Transactions, out: Path) -> Iterator[str]:

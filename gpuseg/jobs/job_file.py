@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from gpuseg.customers import local_time
+from gpuseg.customers.dialect import CsvDialect
 from gpuseg.customers.reader import Erased
 from gpuseg.customers.sources import column_names
 from gpuseg.customers.transactions import Transactions, read_transactions
@@ -41,6 +42,7 @@ from gpuseg.jobs.job_sections import (
     SegmentationType,
     Segments,
     Sensitive,
+    Source,
     Use,
     UseCase,
     Words,
@@ -190,6 +192,12 @@ class JobFile(Section):
             return path
         return str(self._folder / path)
 
+    def dialect_of(self, source: Source) -> CsvDialect | None:
+        """How the text of another table is to be read: as its section says; the records' own file, as the records."""
+        plain = source.csv is None and source.format is None
+        same = plain and self.locate(source.path) == self.locate(self.source.path)
+        return (self.source if same else source).dialect()
+
     def used_roles(self) -> dict[str, str]:
         """Role to column, without the columns that are protected or ignored: those are never read."""
         return {
@@ -232,7 +240,9 @@ class JobFile(Section):
         if self.customers is None:
             return []
         with job_words():
-            return column_names(self.locate(self.customers.source.path), self.customers.source.dialect())
+            return column_names(
+                self.locate(self.customers.source.path), self.dialect_of(self.customers.source)
+            )
 
     def consent_is_in_customers(self) -> bool:
         """Whether the table of customers says who agreed, and the records do not."""
@@ -248,7 +258,7 @@ class JobFile(Section):
             return {"consent": self.consent.column}
         table = self.customers
         with job_words():
-            path, dialect = self.locate(table.source.path), table.source.dialect()
+            path, dialect = self.locate(table.source.path), self.dialect_of(table.source)
             return {"consented": consented_by_table(path, table.customer, self.consent.column, dialect)}
 
     def _attributes_of_records(self) -> list[str]:

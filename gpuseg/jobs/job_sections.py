@@ -285,7 +285,8 @@ class Outcome(Section):
     """Who did what the decision is about."""
 
     source: PathOrSource = Field(
-        description="Where the events are: a path, or a section like the job's own source."
+        description="Where the events are: a path, or a section like the job's own source. The path of the "
+        "records reads them as that section says."
     )
     customer: Text = Field(description="Column with the key of the customer.")
     time: Text = Field(description="Column with the time of the event.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,9 @@ from typer.testing import CliRunner
 from gpuseg.cli_jobs import jobs
 from gpuseg.customers.dialect import CsvDialect
 from gpuseg.errors import InputError, OutputError, SourceError
-from gpuseg.jobs.guess_roles import Column, guess_roles
+from gpuseg.jobs.check import check_job
+from gpuseg.jobs.events import read_asked
+from gpuseg.jobs.guess_roles import Column, currency_sign, guess_roles
 from gpuseg.jobs.guess_text import guess_times
 from gpuseg.jobs.init import init_job
 from gpuseg.jobs.job_file import read_job
@@ -186,10 +189,13 @@ def test_a_column_that_nothing_points_to_is_asked_for(init, tmp_path):
     with pytest.raises(InputError) as caught:
         init(text)
     assert (
-        "no column looks like the customer or the amount; name it: --customer COLUMN --amount COLUMN"
+        "no column looks like the customer or the amount; name them: --customer COLUMN --amount COLUMN"
         in str(caught.value)
     )
-    assert "the columns are a (text), b (time), c (number)" in str(caught.value)
+    assert (
+        "the columns are a (text, such as x), b (time, such as 2024-01-01), c (number, such as 1.5))"
+        in str(caught.value)
+    )
     assert not (tmp_path / "job.yaml").exists()
     job, _, _ = init(text, customer="a", amount="c")
     assert rows(job)[0]["amount"] == 150
@@ -214,6 +220,10 @@ def test_a_discount_with_both_signs_is_left_out(init):
 
 
 def test_a_file_without_header(init):
+    with pytest.raises(
+        InputError, match=r"5\.5\); the first line looks like a record, so the columns are numbered"
+    ):
+        init("17,2024-01-02,5.5\n18,2024-01-03,6\n")
     job, written, _ = init(
         "17,2024-01-02,5.5\n18,2024-01-03,6\n", customer="column_1", time="column_2", amount="column_3"
     )
@@ -250,3 +260,49 @@ def test_the_command(tmp_path, monkeypatch):
     assert CliRunner().invoke(jobs, ["init", "none.csv", "-o", "b.yaml"]).exit_code == 2
     checked = CliRunner().invoke(jobs, ["check", "job.yaml"])
     assert (checked.exit_code, checked.stdout.splitlines()[-1]) == (0, "Nothing is wrong with it")
+
+
+def test_money_has_the_sign_that_its_column_names(init):
+    job, text, said = init("customer,date,amount_eur\n1,2024-01-01,1.5\n")
+    assert job.words.currency == "€"
+    assert "Look at words.currency: as the column's name says" in said
+    assert currency_sign("Betrag (€)") == "€"
+    assert currency_sign("eur_or_usd") == ""
+    job, text, _ = init("customer,date,amount\n1,2024-01-01,1.5\n")
+    assert (job.words.currency, "# words: {customer: member" in text) == ("", True)
+
+
+def test_the_use_case_in_comments_runs_as_it_stands(init):
+    _, text, _ = init(GERMAN, "cp1252", "Umsätze.csv")
+    lines = text.splitlines()
+    start = lines.index("# use_case:")
+    stop = lines.index("", start)
+    told = [line.removeprefix("# ") for line in lines[start:stop]]
+    job, _, _ = init(GERMAN, "cp1252", "Umsätze.csv")
+    out = Path(job.locate("job.yaml"))
+    out.write_text("\n".join([*lines[:start], *told, *lines[stop:]]), encoding="utf-8")
+    job = read_job(out)
+    assert job.use_case.outcome_window == (dt.date(2024, 3, 23), dt.date(2024, 3, 28))
+    # The records' own file is read as they are, though only its path is named.
+    tx = job.read_records()
+    assert read_asked(job, tx) is not None
+    assert "Nothing is wrong with it" in check_job(out)
+
+
+def test_what_a_try_leaves_out_is_not_told(init, caplog):
+    text = "Kunde;Datum;Betrag\n" + "".join(f"{i};2024-01-{i % 28 + 1:02d};{i},50\n" for i in range(30))
+    init(text + "31;2024-01-29;1.000,50\n")
+    assert not caplog.records
+
+
+def test_amounts_with_a_sign_of_a_currency_are_shown(init):
+    with pytest.raises(
+        SourceError, match=r"column 'b' holds such as '1,50 €': .* take any sign of a currency out"
+    ):
+        init("a;d;b\n1;2024-01-02;1,50 €\n", customer="a", amount="b")
+
+
+def test_an_order_is_a_basket_and_a_text_may_describe(init):
+    job, text, _ = init("Bestellnr;Kunde;Datum;Zeile;Zahlart;Betrag\n1;K1;2024-01-02;1;bar;3,50\n")
+    assert job.roles.basket == "Bestellnr"
+    assert "# columns: {Zahlart: describe}" in text
