@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import html
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from gpuseg.errors import SchemaError, SourceError
-from gpuseg.insight.model_files import ARRAYS, FOLDER, RECORD, load_model, model_contents
 from gpuseg.insight.naming import differences
 from gpuseg.insight.profile import Profiles
+from gpuseg.insight.report.named import rename_in_sentences
 from gpuseg.insight.withheld import Withheld
 from gpuseg.insight.words import format_figure
-from gpuseg.jobs.formats import BOM, table_bytes
-from gpuseg.jobs.runs import SEGMENTS, Run, locked, rewrite_run
+from gpuseg.jobs.formats import BOM
+from gpuseg.jobs.renaming import REVIEW, in_tables, in_what_people_read, shows
+from gpuseg.jobs.runs import Run, locked, rewrite_run
 
-REVIEW = "review.csv"
 COLUMNS = ("segment", "proposed_name", "evidence", "approved_by", "date", "comment")
 LONGEST = 80
 """Characters of a name."""
@@ -198,10 +195,16 @@ def apply_names(folder: Path, review: Path | None = None) -> Named:
             if names[found.segment_id] != found.name
         }
         waiting = tuple(sorted({*_own(run)} - {found.segment_id for found in approved}))
-        contents = _renamed(run, {number: new for number, (_, new) in changed.items()}) if changed else {}
+        new = {number: name for number, (_, name) in changed.items()}
+        contents = in_tables(run, new) if changed else {}
+        contents |= (
+            in_what_people_read(run, new, [found.segment_id for found in approved], waiting)
+            if approved
+            else {}
+        )
         renewed = tuple(contents)
         old_names = [old for old, _ in changed.values()]
-        stale = tuple(name for name in run.files if name not in contents and _shows(run, name, old_names))
+        stale = tuple(name for name in run.files if name not in contents and shows(run, name, old_names))
         if approved:
             contents[REVIEW] = content
             after = rewrite_run(run, contents, _note(run, approved, changed, stale), without_ids=(REVIEW,))
@@ -290,47 +293,6 @@ def _problems(row: Mapping[str, str]) -> list[str]:
     return found
 
 
-def _renamed(run: Run, names: Mapping[int, str]) -> dict[str, bytes]:
-    """New contents of the files that carry names in a form that a program can change."""
-    contents: dict[str, bytes] = {}
-    for name in run.files:
-        if name.endswith(".parquet"):
-            table = run.table(name)
-            if {"segment_id", "segment_name"} <= {*table.column_names}:
-                contents[name] = table_bytes(_with_names(table, names), "parquet")
-    twin = SEGMENTS.replace(".parquet", ".csv")
-    if run.has(twin):
-        header = next(csv.reader(io.StringIO(run.read(twin).decode("utf-8-sig"), newline="")), [])
-        if {*header} <= {*run.segments.column_names}:
-            contents[twin] = table_bytes(_with_names(run.segments, names).select(header), "csv")
-    if run.has(f"{FOLDER}/{RECORD}"):
-        run.read(f"{FOLDER}/{RECORD}")  # compared with its digest
-        model = load_model(run.path / FOLDER)
-        segments = tuple(
-            replace(segment, name=names.get(segment.segment_id, segment.name)) for segment in model.segments
-        )
-        contents[f"{FOLDER}/{RECORD}"] = model_contents(replace(model, segments=segments))[RECORD]
-    return contents
-
-
-def _with_names(table: pa.Table, names: Mapping[int, str]) -> pa.Table:
-    place = table.column_names.index("segment_name")
-    pairs = zip(table["segment_id"].to_pylist(), table["segment_name"].to_pylist(), strict=True)
-    column = pa.array([names.get(number, name) for number, name in pairs], pa.string())
-    return table.set_column(place, "segment_name", column)
-
-
-def _shows(run: Run, name: str, old_names: Sequence[str]) -> bool:
-    """Whether a file that stays as it is shows one of these names; a workbook is packed, so it may."""
-    if name in {REVIEW, f"{FOLDER}/{ARRAYS}"} or not old_names:
-        return False
-    if name.endswith(".xlsx"):
-        return True
-    content = run.read(name)
-    spelt = {spelling for old in old_names for spelling in (old, html.escape(old), json.dumps(old)[1:-1])}
-    return any(spelling.encode() in content for spelling in spelt)
-
-
 def _note(
     run: Run, approved: tuple[Approved, ...], changed: Mapping[int, tuple[str, str]], stale: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -352,6 +314,11 @@ def _note(
             for one in approved
         ],
         "changed": {str(number): {"from": old, "to": new} for number, (old, new) in changed.items()},
-        "not_renamed": [*stale, "findings of this manifest"] if changed else [],
+        "not_renamed": [*stale] if changed else [],
     }
-    return {"counts": counts, "names": [*run.manifest.get("names", []), entry]}
+    renamed = {number: name for number, (_, name) in changed.items()}
+    return {
+        "counts": counts,
+        "findings": rename_in_sentences(run.manifest["findings"], run.names, renamed),
+        "names": [*run.manifest.get("names", []), entry],
+    }

@@ -20,16 +20,17 @@ from gpuseg.insight.withheld import cohorts_table
 from gpuseg.jobs.building import table_of_unplaced
 from gpuseg.jobs.formats import table_bytes
 from gpuseg.jobs.manifest import Manifest
-from gpuseg.jobs.names import REVIEW, review_bytes
+from gpuseg.jobs.names import review_bytes
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import Segmentation
 from gpuseg.jobs.quality_file import quality_json
+from gpuseg.jobs.renaming import PAGE, REVIEW, WORKBOOK
 from gpuseg.jobs.runs import REJECTS
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.suppression import SUPPRESSED, WHAT_IT_IS
 from gpuseg.jobs.workbook import profiles_workbook
 
-REPORT = "report.html"
+REPORT = PAGE
 README = "README.txt"
 _LINES = {
     "segments.parquet": "the segment of every customer, with margin and silhouettes",
@@ -38,7 +39,7 @@ _LINES = {
     "styles.parquet": "spending styles of every customer, with intervals",
     REJECTS: "rows that were left out and can be mended, as they came: file, row and reasons",
     "profiles.parquet": "figures of every segment in original units; what would tell of a small group is empty",
-    "profiles.xlsx": "the same, for spreadsheets",
+    WORKBOOK: "the same, for spreadsheets",
     "cohorts.parquet": "customers by the period of their first purchase, and who keeps buying; withheld where few",
     "quality.json": "how far to trust the segments: silhouettes, stability, other choices, the outcome; exact, small "
     "groups too: not to be passed round",
@@ -91,7 +92,7 @@ def customers_of(found: Segmentation) -> pa.ChunkedArray:
 def write_report(folder: RunFolder, found: Segmentation, report: Report) -> None:
     """Write what people read: the workbook, the names to review, the page, and what each file is."""
     book = profiles_workbook(found.profiles, found.names, found.answer, found.withheld, report.started)
-    folder.write_bytes("profiles.xlsx", book)
+    folder.write_bytes(WORKBOOK, book)
     review = review_bytes(found.profiles, found.names, report.wording.currency, found.withheld)
     folder.write_bytes(REVIEW, review)
     folder.write_text(REPORT, render_report(report))

@@ -265,7 +265,7 @@ def test_the_page_tells_no_few():
     assert f"over all segments {100 * whole.hits / whole.base:.0f} % of 120" in words
     assert f"“{FEW}” stands for what would tell of a group of fewer than 11" in words
     screen = words[: words.index("The segments Share of")]
-    rows = words[words.index("Each segment with its size") : words.index("Names are made")]
+    rows = words[words.index("Each segment with its size") : words.index("Names are proposals")]
     assert rows.count(f"{FEW}of nearly all invited") == 4
     assert "Its rate is not told: that would tell of a group of fewer than 11." in screen
     assert "were not invited from" not in screen

@@ -27,6 +27,7 @@ from gpuseg.insight.model import SegmentModel, build_model
 from gpuseg.insight.model_files import FOLDER, model_contents
 from gpuseg.insight.naming import name_segments
 from gpuseg.insight.profile import Profiles, profile_segments
+from gpuseg.insight.report.named import origin_of_names, placeholders, with_names
 from gpuseg.jobs.formats import table_bytes
 from gpuseg.jobs.manifest import Manifest
 from gpuseg.jobs.names import review_bytes
@@ -87,14 +88,21 @@ def small(k: int = 4, n_categories: int = 3) -> Small:
     return Small(lines, built, model.assign(tx), summary, profiles, names, model)
 
 
+def _page(names: dict[int, str], *, marked: bool) -> str:
+    """A page that says where names stand, or one of an earlier version that does not."""
+    if not marked:
+        return "".join(f"<li>{html.escape(name)}</li>" for name in names.values())
+    places = "".join(f"<li>{place}</li>" for place in placeholders(names).values())
+    return with_names(f"<ol>{places}</ol><p>{origin_of_names(waiting=names)}</p>", names)
+
+
 def _write(folder: Path, kind: str, done: Small, parameters: dict[str, Any]) -> Path:
     with RunFolder(folder, "test", STARTED) as run:
         least = done.segments.select(["customer", "segment_id", "segment_name"])
         full = kind == "full"
         run.write_table("segments.parquet", done.segments if full else least, holds_customer_ids=True)
         run.write_table("profiles.parquet", done.profiles.to_table(done.names))
-        shown = "".join(f"<li>{html.escape(name)}</li>" for name in done.names.values())
-        run.write_text("report.html", f"<ol>{shown}</ol>")
+        run.write_text("report.html", _page(done.names, marked=kind == "full"))
         run.write_text("README.txt", "What is in this folder.")
         if full:
             run.write_bytes("segments.csv", table_bytes(done.segments, "csv"), holds_customer_ids=True)

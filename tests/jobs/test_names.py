@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
+import json
+import re
+import zipfile
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
 from gpuseg.errors import OutputError, SchemaError, SourceError
 from gpuseg.insight.model_files import load_model
+from gpuseg.insight.report import render_report
+from gpuseg.insight.report.named import rename_in_sentences, rename_on_page
 from gpuseg.jobs import runs
 from gpuseg.jobs.formats import BOM
 from gpuseg.jobs.names import COLUMNS, apply_names, review_bytes
 from gpuseg.jobs.runs import open_run
-from tests.jobs import small_runs
+from gpuseg.jobs.workbook import profiles_workbook
+from gpuseg.jobs.workbook_names import rename_in_workbook
+from tests.jobs import made_up, small_runs
 
 
 def rows_of(content):
@@ -80,8 +89,11 @@ def test_a_signed_name_goes_everywhere(tmp_path, delimiter):
         "segment": 2, "name": new, "by": "Zoë", "date": "2026-01-31", "comment": "as agreed",
     }  # fmt: skip
     assert run.read("review.csv") == reviewed
-    assert done.stale == ("report.html",)
-    assert "report.html; run the job again with --refresh" in done.summary
+    page = run.read("report.html").decode()
+    assert f'<span data-segment="2">{html.escape(new)}</span>' in page
+    assert f'<span data-segment="1">{html.escape(old[1])}</span>' in page
+    assert "Names of segments 2, 3 were approved by people who know them; of 1, 4 they are proposals." in page
+    assert done.stale == ()
     assert run.files["segments.csv"]["holds_customer_ids"] is True
     assert run.files["review.csv"]["holds_customer_ids"] is False
 
@@ -106,10 +118,16 @@ def test_every_file_that_shows_an_old_name_is_told(tmp_path):
     folder = small_runs.run_folder(tmp_path)
     old = small_runs.small().names[1]
     with runs.locked(folder) as run:
+        quality = json.dumps({"segments": [{"segment_id": 1, "name": old}, {"segment_id": 2, "name": "b"}]})
         extra = {"a.json": f'{{"x": "{old}"}}'.encode(), "b.json": b"{}", "profiles.xlsx": b"PK"}
+        extra["quality.json"] = quality.encode()
         runs.rewrite_run(run, extra, {}, without_ids=tuple(extra))
     review(folder, {1: SIGNED | {"proposed_name": "Ones"}})
-    assert apply_names(folder).stale == ("report.html", "a.json", "profiles.xlsx")
+    done = apply_names(folder)
+    assert done.stale == ("a.json", "profiles.xlsx")
+    assert [found["name"] for found in json.loads(open_run(folder).read("quality.json"))["segments"]] == ["Ones", "b"]
+    assert "a.json, profiles.xlsx; run the job again with --refresh" in done.summary
+    assert open_run(folder).manifest["findings"] == ['"Ones" is a segment.']
 
 
 def test_nothing_signed_changes_nothing(tmp_path):
@@ -186,6 +204,7 @@ def test_a_run_without_optional_files_takes_a_review_from_elsewhere(tmp_path):
     write(tmp_path / "mine.csv", rows)
     named = apply_names(folder, tmp_path / "mine.csv")
     assert named.renewed == ("segments.parquet", "profiles.parquet")
+    assert named.stale == ("report.html",)  # this page does not say where names stand
     run = open_run(folder)
     assert run.names[1] == "Ones"
     assert run.files["review.csv"]["holds_customer_ids"] is False
@@ -203,3 +222,57 @@ def test_a_failure_leaves_the_old_names(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match="nothing was changed"):
         apply_names(folder)
     assert small_runs.contents(folder) == before
+
+
+def test_a_page_takes_new_names_where_names_stand_and_nowhere_else():
+    found = made_up.answered()
+    old = found.names
+    report = replace(made_up.report_of(found, "A letter."), question=f'Is it "{old[1]}"?')
+    first = render_report(report)
+    mark = re.compile(r'<span data-segment="(\d+)">([^<]*)</span>')
+    before = [(int(number), html.unescape(name)) for number, name in mark.findall(first)]
+    assert {number for number, _ in before} == {*old}
+    assert all(name == old[number] for number, name in before)
+    new = {1: old[2], 2: 'Frühe "Vögel" & <Co>'}
+    page = rename_on_page(first, new, [1, 2], [3])
+    assert page is not None
+    after = [(int(number), html.unescape(name)) for number, name in mark.findall(page)]
+    assert after == [(number, new.get(number, old[number])) for number, _ in before]
+    assert "<Co>" not in page
+    assert f"Is it &#34;{old[1]}&#34;?" in page  # the user's own words stay
+    assert not set("\ue000\ue001") & set(page)
+    assert rename_on_page(page, {number: old[number] for number in new}, (), old) == first
+
+
+def test_findings_exchange_names_at_once():
+    names = {1: "Early", 2: "Late", 3: 'So "Early" here'}
+    said = ['"Early" before "Late".', '"So "Early" here", Early.']
+    new = {1: "Late", 2: "Early"}
+    assert rename_in_sentences(said, names, new) == ['"Late" before "Early".', '"So "Early" here", Early.']
+
+
+def cells(content):
+    """The texts and numbers of a workbook, as a program finds them: by sheet and cell."""
+    book = zipfile.ZipFile(io.BytesIO(content))
+    shared = re.findall(r"<si><t[^>]*>(.*?)</t></si>", book.read("xl/sharedStrings.xml").decode(), re.DOTALL)
+    found = {}
+    for number in (1, 2):
+        sheet = book.read(f"xl/worksheets/sheet{number}.xml").decode()
+        for cell, kind, value in re.findall(r'<c r="(\w+)"(?: s="\d+")?( t="s")?><v>([^<]*)</v>', sheet):
+            found[number, cell] = html.unescape(shared[int(value)]) if kind else float(value)
+    return found
+
+
+def test_a_workbook_takes_new_names_and_keeps_every_figure():
+    found = made_up.answered()
+    content = profiles_workbook(found.profiles, found.names, found.answer, found.withheld, made_up.STARTED)
+    names = {1: "Visits", 2: "_x0041_ & <b>", 3: found.names[1]}
+    expected = profiles_workbook(
+        found.profiles, found.names | names, found.answer, found.withheld, made_up.STARTED
+    )
+    renamed = rename_in_workbook(content, names)
+    assert cells(renamed) == cells(expected)
+    assert cells(renamed) != cells(content)
+    again = rename_in_workbook(renamed, {number: found.names[number] for number in names})
+    assert cells(again) == cells(content)
+    assert rename_in_workbook(b"PK", names) is None

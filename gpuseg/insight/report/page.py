@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from gpuseg.insight.report import answers, decisions, evidence, provenance, views
+from gpuseg.insight.report.named import origin_of_names, placeholders, with_names
 from gpuseg.insight.report.record import Report
 
 
@@ -23,8 +25,10 @@ def render_report(report: Report) -> str:
     str
         HTML that needs no network and no script, and holds no customer's key and no customer's row.
     """
-    return _template().render(
+    named, report = report.names, replace(report, names=placeholders(report.names))
+    page = _template().render(
         report=report,
+        origin_of_names=origin_of_names(waiting=named),
         wording=report.wording,
         summary=views.summary(report),
         answer=answers.answer(report),
@@ -42,6 +46,7 @@ def render_report(report: Report) -> str:
         data=provenance.data(report),
         method=provenance.method(report),
     )
+    return with_names(page, named)
 
 
 @cache
