@@ -125,7 +125,10 @@ def test_every_file_that_shows_an_old_name_is_told(tmp_path):
     review(folder, {1: SIGNED | {"proposed_name": "Ones"}})
     done = apply_names(folder)
     assert done.stale == ("a.json", "profiles.xlsx")
-    assert [found["name"] for found in json.loads(open_run(folder).read("quality.json"))["segments"]] == ["Ones", "b"]
+    assert [found["name"] for found in json.loads(open_run(folder).read("quality.json"))["segments"]] == [
+        "Ones",
+        "b",
+    ]
     assert "a.json, profiles.xlsx; run the job again with --refresh" in done.summary
     assert open_run(folder).manifest["findings"] == ['"Ones" is a segment.']
 
