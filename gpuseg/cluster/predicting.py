@@ -62,14 +62,14 @@ class Fitted:
         """Euclidean distance of each row to each centre, in the type of ``values``; shape (n, k)."""
         block = self.block(values)
         out = np.empty((len(self.centres), block.shape[1]), np.float32)
-        self.engine.build().distances(block, self.centres, out, squared=False)
+        self.engine.build().distances(block, self.centres, out, metric="euclidean")
         return out.T.astype(values.dtype, order="C")
 
     def squared_distances(self, values: npt.NDArray[np.floating[Any]]) -> Float32Array:
         """The squared distance by the float32 chain of each centre to each row; shape (k, n)."""
         block = self.block(values)
         out = np.empty((len(self.centres), block.shape[1]), np.float32)
-        self.engine.build().distances(block, self.centres, out, squared=True)
+        self.engine.build().distances(block, self.centres, out, metric="sqeuclidean")
         return out
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:

@@ -123,7 +123,7 @@ def greedy_kmeanspp(
     out = np.empty((trials, n), np.float32)
     [row] = pick_rows(first_potentials(n, weights), seeding_draws(seed, number, 0, 1))
     seeds[0] = rows[:, row]
-    engine.distances(rows, seeds[:1], closest.reshape(1, n), squared=True)
+    engine.distances(rows, seeds[:1], closest.reshape(1, n), metric="sqeuclidean")
     for picked in range(1, k):
         largest = _largest(closest, weights)
         if largest == 0.0:

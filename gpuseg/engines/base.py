@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,16 @@ from gpuseg.core.memory import label_bytes
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.weights import Weights
 from gpuseg.core.widesum import WideSum
+from gpuseg.errors import ContractError
 
 Block = npt.NDArray[np.float32]
 """Feature-major values ``x[d, n]``, C order, in block coordinates (after centring)."""
 LabelArray = npt.NDArray[Any]
 """uint8, uint16 or int32: the narrowest that holds the clusters."""
+
+Metric = Literal["euclidean", "sqeuclidean", "manhattan", "cosine"]
+"""Distances between a row and a point, each a float32 chain over ascending features (``Engine.distances``)."""
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 _LABEL_TYPES: dict[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.int32}
 
@@ -30,6 +35,30 @@ _LABEL_TYPES: dict[int, Any] = {1: np.uint8, 2: np.uint16, 4: np.int32}
 def label_dtype(k: int) -> npt.DTypeLike:
     """Narrowest integer type for labels 0 .. k - 1."""
     return _LABEL_TYPES[label_bytes(k)]  # type: ignore[no-any-return]
+
+
+def require_distances(
+    block: tuple[int, ...], centres: tuple[int, ...], out: tuple[int, ...], metric: str
+) -> None:
+    """Refuse shapes that a distance kernel, which checks no bounds, would read or write beyond, and unknown metrics.
+
+    Parameters
+    ----------
+    block, centres, out : tuple of int
+        Shapes (d, n), (k, d) and (k, n).
+    metric : str
+        One of ``METRICS``.
+
+    Raises
+    ------
+    ContractError
+        If they do not belong together.
+    """
+    if metric not in METRICS:
+        raise ContractError(f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}")
+    if block[0] != centres[1] or out != (centres[0], block[1]):
+        shapes = f"block {block}, centres {centres} and out {out}"
+        raise ContractError(f"{shapes} do not fit; they are (d, n), (k, d) and (k, n)")
 
 
 @dataclass
@@ -133,8 +162,17 @@ class Engine(Protocol):
         """Integer potential of each row: w * rint(d2 * 2**exponent), or rint(float32(w * d2) * 2**exponent)."""
         ...
 
-    def distances(self, block: Block, centres: npt.NDArray[np.float32], out: Block, *, squared: bool) -> None:
-        """Chain distances of every row to each centre; ``out[k, n]``; the float32 square root unless ``squared``."""
+    def distances(
+        self, block: Block, centres: npt.NDArray[np.float32], out: Block, *, metric: Metric = "euclidean"
+    ) -> None:
+        """Distance of every row to each centre; ``out[k, n]``. Float32, features ascending, acc = 0 at first.
+
+        - "sqeuclidean": t = x - c; acc = fma(t, t, acc). "euclidean": its square root.
+        - "manhattan": acc += abs(x - c).
+        - "cosine": acc = fma(u, v, acc) over the rows divided by their lengths, then 1 - acc, held to [0, 2]. A length
+          is the float64 root of the float64 sum of squares; ``u = float32(x / length)``, and 0 where the length is 0.
+          Of the block's own coordinates: centring changes it.
+        """
         ...
 
     def label_moments(self, block: Block, labels: LabelArray, k: int, scales: Scales) -> list[Moments]:

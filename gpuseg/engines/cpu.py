@@ -19,7 +19,7 @@ from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights, counting
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines import cpu_assign, cpu_distance, cpu_prepare, cpu_records
-from gpuseg.engines.base import AssignResult, AssignState, Block, LabelArray
+from gpuseg.engines.base import AssignResult, AssignState, Block, LabelArray, Metric, require_distances
 from gpuseg.engines.pool import run_parallel, split_rows, thread_count
 from gpuseg.errors import ContractError
 
@@ -211,22 +211,16 @@ class CpuEngine:
         )
         return out
 
-    def distances(self, block: Block, centres: npt.NDArray[np.float32], out: Block, *, squared: bool) -> None:
+    def distances(
+        self, block: Block, centres: npt.NDArray[np.float32], out: Block, *, metric: Metric = "euclidean"
+    ) -> None:
         """Distance table: see :meth:`gpuseg.engines.base.Engine.distances`."""
+        require_distances(block.shape, centres.shape, out.shape, metric)
         d, n = block.shape
+        rows = cpu_distance.PAIR_ROWS[metric]
+        flat, points, table = block.reshape(-1), centres.reshape(-1), out.reshape(-1)
         run_parallel(
-            lambda start, stop: cpu_distance.distance_rows(
-                block.reshape(-1),
-                n,
-                start,
-                stop,
-                centres.reshape(-1),
-                len(centres),
-                d,
-                squared,
-                out.reshape(-1),
-                n,
-            ),
+            lambda start, stop: rows(flat, n, start, stop, points, len(centres), d, table, n),
             self._ranges(n),
         )
 

@@ -10,6 +10,8 @@ import numpy as np
 from gpuseg.engines.cpu_prepare import MAGIC, MAGIC_BITS, WEIGHT_INTEGER, WEIGHT_NONE
 from gpuseg.engines.jit import kernel
 from gpuseg.engines.simd import (
+    absolute,
+    add,
     add_i64,
     bits_f64,
     fixed_sqrt,
@@ -26,6 +28,8 @@ from gpuseg.engines.simd import (
 
 LANES = 16
 ZERO = np.float32(0.0)
+ONE = np.float32(1.0)
+TWO = np.float32(2.0)
 
 
 @kernel
@@ -56,6 +60,82 @@ def distance_rows(x, stride, start, stop, points, n_points, d, squared, out, out
         if not squared:
             for i in range(start, stop):
                 out[base + i] = np.sqrt(out[base + i])
+
+
+@kernel
+def euclidean_rows(x, stride, start, stop, points, n_points, d, out, out_stride):
+    """out[p, i] = float32 square root of d2 of rows [start, stop) to each point."""
+    distance_rows(x, stride, start, stop, points, n_points, d, False, out, out_stride)
+
+
+@kernel
+def sqeuclidean_rows(x, stride, start, stop, points, n_points, d, out, out_stride):
+    """out[p, i] = d2 of rows [start, stop) to each point."""
+    distance_rows(x, stride, start, stop, points, n_points, d, True, out, out_stride)
+
+
+@kernel
+def manhattan_rows(x, stride, start, stop, points, n_points, d, out, out_stride):
+    """out[p, i] = sum over ascending features of abs(x - point) in float32, of rows [start, stop) to each point."""
+    for p in range(n_points):
+        point = points[p * d : p * d + d]
+        base = p * out_stride
+        whole = start + (stop - start) // LANES * LANES
+        for i in range(start, whole, LANES):
+            acc = splat(ZERO)
+            for f in range(d):
+                acc = add(acc, absolute(sub(load(x, f * stride + i), splat(point[f]))))
+            store(out, base + i, acc)
+        for i in range(whole, stop):
+            total = ZERO
+            for f in range(d):
+                total += abs(x[f * stride + i] - point[f])
+            out[base + i] = total
+
+
+@kernel
+def unit_vector(values, first, step, d, out, to, to_step):
+    """out[to + f * to_step] = the vector at values[first + f * step], divided by its length; zeros where that is 0."""
+    square = np.float64(0.0)
+    for f in range(d):
+        value = np.float64(values[first + f * step])
+        square += value * value
+    length = np.sqrt(square)
+    for f in range(d):
+        part = ZERO
+        if length > 0.0:
+            part = np.float32(np.float64(values[first + f * step]) / length)
+        out[to + f * to_step] = part
+
+
+@kernel
+def cosine_rows(x, stride, start, stop, points, n_points, d, out, out_stride):
+    """out[p, i] = 1 - the float32 chain of products of unit vectors, held to [0, 2], of rows [start, stop)."""
+    units = np.empty(n_points * d, np.float32)
+    for p in range(n_points):
+        unit_vector(points, p * d, 1, d, units, p * d, 1)
+    group = np.zeros(d * LANES, np.float32)
+    dots = np.empty(LANES, np.float32)
+    for i in range(start, stop, LANES):
+        m = min(LANES, stop - i)
+        for j in range(m):
+            unit_vector(x, i + j, stride, d, group, j, LANES)
+        for p in range(n_points):
+            acc = splat(ZERO)
+            for f in range(d):
+                acc = fma(load(group, f * LANES), splat(units[p * d + f]), acc)
+            store(dots, 0, acc)
+            for j in range(m):
+                out[p * out_stride + i + j] = min(max(ONE - dots[j], ZERO), TWO)
+
+
+PAIR_ROWS = {
+    "euclidean": euclidean_rows,
+    "sqeuclidean": sqeuclidean_rows,
+    "manhattan": manhattan_rows,
+    "cosine": cosine_rows,
+}
+"""The kernel of each metric of :data:`gpuseg.engines.base.METRICS`."""
 
 
 @kernel

@@ -164,6 +164,22 @@ def sub(typingctx, a, b):
 
 
 @intrinsic
+def add(typingctx, a, b):
+    """Lanewise a + b."""
+    return vec_f32(vec_f32, vec_f32), lambda context, builder, signature, args: builder.fadd(*args)
+
+
+@intrinsic
+def absolute(typingctx, value):
+    """Lanewise magnitude."""
+
+    def codegen(context, builder, signature, args):
+        return _intrinsic_call(builder, f"llvm.fabs.v{LANES}f32", _LLVM["vec_f32"], args)
+
+    return vec_f32(vec_f32), codegen
+
+
+@intrinsic
 def fma(typingctx, a, b, c):
     """Lanewise fused a * b + c, rounded once."""
 

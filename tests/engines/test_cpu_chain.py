@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuseg.engines import cpu_distance
+from gpuseg.engines.base import METRICS
+from gpuseg.errors import ContractError
 from tests import strategies
-from tests.oracle import floats
+from tests.oracle import distances, floats
 
 TINY, LARGEST = 2.0**-149, float(np.finfo(np.float32).max)
 HARD = [
@@ -109,17 +111,49 @@ def test_distance_tables_are_the_chain(engines, kind):
         expected = floats.chain(rows, centres).T
         for engine in engines:
             out = np.full((k, n), np.nan, np.float32)
-            engine.distances(block, centres, out, squared=True)
+            engine.distances(block, centres, out, metric="sqeuclidean")
             assert out.tobytes() == np.ascontiguousarray(expected).tobytes()
-            engine.distances(block, centres, out, squared=False)
+            engine.distances(block, centres, out, metric="euclidean")
             assert out.tolist() == [[floats.sqrt32(v) for v in row] for row in expected.tolist()]
+            for metric in METRICS:
+                engine.distances(block, centres, out, metric=metric)
+                assert out.tobytes() == distances.table(metric, rows, centres).tobytes()
+
+
+def test_cosine_and_manhattan_are_what_their_names_say(engines):
+    rows = strategies.table("normal", 40, 7, seed=3)
+    centres = strategies.table("normal", 5, 7, seed=4)
+    centres[4] = 0.0
+    out = np.empty((5, 40), np.float32)
+    engines[1].distances(np.ascontiguousarray(rows.T), centres, out, metric="manhattan")
+    wide, points = rows.astype(np.float64), centres.astype(np.float64)
+    assert np.allclose(out, abs(wide - points[:, None]).sum(axis=2), rtol=1e-6)
+    engines[1].distances(np.ascontiguousarray(rows.T), centres, out, metric="cosine")
+    lengths = np.linalg.norm(points[:4], axis=1)[:, None] * np.linalg.norm(wide, axis=1)
+    assert np.allclose(out[:4], 1 - points[:4] @ wide.T / lengths, atol=1e-6)
+    assert out[4].tolist() == [1.0] * 40  # no direction: at right angles to everything
+    engines[1].distances(np.ascontiguousarray(-rows.T), rows[:1], out[:1], metric="cosine")
+    assert out[0, 0] == 2.0
+
+
+def test_shapes_and_metrics_that_do_not_fit_are_refused(engines):
+    block, centres = np.zeros((3, 20), np.float32), np.zeros((2, 3), np.float32)
+    with pytest.raises(ContractError, match="'chebyshev' is not known"):
+        engines[0].distances(block, centres, np.empty((2, 20), np.float32), metric="chebyshev")
+    for wrong in [(2, 19), (3, 20), (20, 2)]:
+        with pytest.raises(ContractError, match="do not fit"):
+            engines[0].distances(block, centres, np.empty(wrong, np.float32))
+    with pytest.raises(ContractError, match="do not fit"):
+        engines[0].distances(block, np.zeros((2, 4), np.float32), np.empty((2, 20), np.float32))
 
 
 def test_order_of_features_matters_and_is_ascending(engines):
     rows = np.array([[2.0**12, 1.0, 1.0]], np.float32)
     block = np.ascontiguousarray(rows.T)
     out = np.empty((1, 1), np.float32)
-    engines[0].distances(block, np.zeros((1, 3), np.float32), out, squared=True)
+    engines[0].distances(block, np.zeros((1, 3), np.float32), out, metric="sqeuclidean")
     assert out[0, 0] == 2.0**24  # 2**24 + 1 is a tie, twice; the other order gives 2**24 + 2
-    engines[0].distances(np.ascontiguousarray(block[::-1]), np.zeros((1, 3), np.float32), out, squared=True)
+    engines[0].distances(
+        np.ascontiguousarray(block[::-1]), np.zeros((1, 3), np.float32), out, metric="sqeuclidean"
+    )
     assert out[0, 0] == 2.0**24 + 2
