@@ -1,15 +1,20 @@
 """The ``Device`` of gpuseg.engines.launch with a CPU behind it: kernels run as host builds, stricter than a GPU would.
 
-It checks every argument against the kernel's C++ signature, hands out memory full of garbage, refuses to mix host and
-device arrays, refuses geometry beyond the device, and logs launches.
+It checks every argument against the kernel's C++ signature, hands out memory full of garbage and no more of it than the
+device has, refuses to mix host and device arrays, refuses geometry beyond the device, and logs launches. With
+``deferred`` streams nothing happens before somebody waits for it, and then in a seeded order, so that a forgotten wait
+shows.
 """
 
 from __future__ import annotations
 
 import ctypes
 import math
+import os
 import threading
-from collections.abc import Mapping, Sequence
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg.engines.launch import DeviceProps
+from gpuseg.errors import DeviceMemoryError
 from tests.emulator.build import build
 
 ORDERS = ("forward", "reverse", "random")
@@ -41,14 +47,14 @@ class ArgumentError(TypeError):
 
 
 class EmulatedArray:
-    """Device memory; numpy cannot read it."""
+    """Device memory; numpy cannot read it. Guard bytes lie before and after it."""
 
     def __init__(self, shape: int | tuple[int, ...], dtype: Any) -> None:
-        self.shape = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        self.shape = _shape(shape)
         self.dtype = np.dtype(dtype)
         self.nbytes = math.prod(self.shape) * self.dtype.itemsize
-        self._buffer = np.empty(self.nbytes + _ALIGNMENT, np.uint8)
-        start = -self._buffer.ctypes.data % _ALIGNMENT
+        self._buffer = np.empty(self.nbytes + 3 * _ALIGNMENT, np.uint8)
+        start = -self._buffer.ctypes.data % _ALIGNMENT + _ALIGNMENT
         self._bytes = self._buffer[start : start + self.nbytes]
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
@@ -88,27 +94,83 @@ class _CLaunch(ctypes.Structure):
 
 
 class EmulatedEvent:
-    """A point in a stream of which everything has already happened."""
+    """A point in the order of a stream."""
+
+    def __init__(self, streams: _Streams, reached: bool) -> None:
+        self.reached = reached
+        self._streams = streams
 
     def synchronize(self) -> None:
-        pass
+        self._streams.run_until(lambda: self.reached)
 
 
 class EmulatedStream:
-    """Everything has already happened; counts who asked."""
+    """Work in order; counts who waited for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: _Streams) -> None:
         self.synchronized = 0
+        self.work: deque[Callable[[], None] | EmulatedEvent] = deque()
+        self._streams = streams
 
     def synchronize(self) -> None:
         self.synchronized += 1
+        self._streams.run_until(lambda: not self.work)
 
     def record(self) -> EmulatedEvent:
-        return EmulatedEvent()
+        event = EmulatedEvent(self._streams, reached=not self.work)
+        if self.work:
+            self._streams.queue(self, lambda: setattr(event, "reached", True))
+        return event
 
     def wait(self, event: EmulatedEvent) -> None:
         if not isinstance(event, EmulatedEvent):
             raise ArgumentError(f"a stream waits for an event, not for {type(event).__name__}")
+        if not event.reached:
+            self._streams.queue(self, event)
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Now, or when somebody waits."""
+        if self._streams.deferred:
+            self._streams.queue(self, work)
+        else:
+            work()
+
+
+class _Streams:
+    """Runs deferred work: the next piece of any stream that no event holds back, by seed."""
+
+    def __init__(self, seed: int, deferred: bool) -> None:
+        self.deferred = deferred
+        self._with_work: list[EmulatedStream] = []
+        self._draw = np.random.default_rng([seed, 1])
+        self._lock = threading.RLock()
+
+    def queue(self, stream: EmulatedStream, work: Callable[[], None] | EmulatedEvent) -> None:
+        with self._lock:
+            if not stream.work:
+                self._with_work.append(stream)
+            stream.work.append(work)
+
+    def run_until(self, reached: Callable[[], bool]) -> None:
+        with self._lock:
+            while not reached():
+                self._step()
+
+    def drain(self) -> None:
+        self.run_until(lambda: not self._with_work)
+
+    def _step(self) -> None:
+        ready = [stream for stream in self._with_work if not _is_held(stream.work[0])]
+        stream = ready[self._draw.integers(len(ready))]
+        work = stream.work.popleft()
+        if not stream.work:
+            self._with_work.remove(stream)
+        if not isinstance(work, EmulatedEvent):
+            work()
+
+
+def _is_held(work: Callable[[], None] | EmulatedEvent) -> bool:
+    return isinstance(work, EmulatedEvent) and not work.reached
 
 
 class EmulatedDevice:
@@ -116,26 +178,38 @@ class EmulatedDevice:
 
     Parameters
     ----------
-    how : str, default "plain"
-        Which build of tests.emulator.build runs the kernels.
+    how : str, optional
+        Which build of tests.emulator.build runs the kernels; by default what GPUSEG_EMULATED says (``--device`` sets
+        it, so that worker processes know), else "plain".
     order : {"forward", "reverse", "random"}
         In which order threads and blocks run.
     seed : int
-        Of the random order and of the garbage in fresh memory.
+        Of the random order, of the garbage in fresh memory, of the order of deferred work.
     props : DeviceProps
-        Limits that launches are held to.
+        Limits that launches and allocations are held to.
+    deferred : bool, default False
+        Whether launches, uploads and fills run only when somebody waits: streams in a seeded order, but for their
+        events. Otherwise each runs at once.
     """
 
     def __init__(
-        self, how: str = "plain", order: str = "forward", seed: int = 0, props: DeviceProps = PROPS
+        self,
+        how: str | None = None,
+        order: str = "forward",
+        seed: int = 0,
+        props: DeviceProps = PROPS,
+        *,
+        deferred: bool = False,
     ) -> None:
-        self.how = how
+        self.how = how or os.environ.get("GPUSEG_EMULATED", "plain")
         self.order = order
         self.seed = seed
         self.props = props
-        self.stream = EmulatedStream()
+        self._streams = _Streams(seed, deferred)
+        self.stream = EmulatedStream(self._streams)
         self.launches: list[LaunchRecord] = []
         self.releases = 0
+        self.memory = MemoryUse()
         self.xp = SimpleNamespace(empty=self.empty, zeros=self.zeros, asnumpy=self.to_host)
         self._garbage = np.random.default_rng(seed)
 
@@ -145,21 +219,23 @@ class EmulatedDevice:
         return EmulatedModule(self, source, names, defines or {})
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any) -> EmulatedArray:
-        array = EmulatedArray(shape, dtype)
+        array = self._allocate(shape, dtype)
         array._bytes[...] = self._garbage.integers(0, 256, array.nbytes, np.uint8)
         return array
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> EmulatedArray:
-        array = EmulatedArray(shape, dtype)
-        array._bytes[...] = 0
+        array = self.empty(shape, dtype) if self._streams.deferred else self._allocate(shape, dtype)
+        self.stream.do(lambda: array._bytes.fill(0))
         return array
 
     def to_device(self, array: np.ndarray) -> EmulatedArray:
         if not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
             raise ArgumentError(f"to_device takes a C-contiguous numpy array, not {type(array).__name__}")
-        copy = EmulatedArray(array.shape, array.dtype)
-        copy.contents[...] = array
-        return copy
+        # CUDA has taken pageable memory when it returns: the caller may write to it at once.
+        source = array.copy() if self._streams.deferred else array
+        target = (self.empty if self._streams.deferred else self._allocate)(array.shape, array.dtype)
+        self.stream.do(lambda: np.copyto(target.contents, source))
+        return target
 
     def to_host(self, array: EmulatedArray) -> np.ndarray:
         if not isinstance(array, EmulatedArray):
@@ -168,7 +244,7 @@ class EmulatedDevice:
         return array.contents.copy()
 
     def new_stream(self) -> EmulatedStream:
-        return EmulatedStream()
+        return EmulatedStream(self._streams)
 
     def pinned(self, shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
         array = np.empty(shape, dtype)
@@ -182,10 +258,41 @@ class EmulatedDevice:
             raise ArgumentError(
                 f"upload of {source.dtype} {source.shape} to {target.dtype} {target.shape}: they must be alike"
             )
-        target.contents[...] = source
+        stream.do(lambda: np.copyto(target.contents, source))
 
     def release(self) -> None:
         self.releases += 1
+
+    def _allocate(self, shape: int | tuple[int, ...], dtype: Any) -> EmulatedArray:
+        wanted = math.prod(_shape(shape)) * np.dtype(dtype).itemsize
+        if self.memory.used + wanted > self.props.total_memory:
+            self._streams.drain()  # what waits to run holds memory too
+        self.memory.take(wanted, self.props.total_memory)
+        array = EmulatedArray(shape, dtype)
+        weakref.finalize(array, self.memory.give, wanted).atexit = False
+        return array
+
+
+class MemoryUse:
+    """Bytes of one device that are in use, the most that ever were, and what was given back."""
+
+    def __init__(self) -> None:
+        self.used = self.peak = self.freed = 0
+        self._lock = threading.Lock()
+
+    def take(self, wanted: int, limit: int) -> None:
+        with self._lock:
+            if self.used + wanted > limit:
+                raise DeviceMemoryError(
+                    f"{wanted} bytes wanted, {self.used} of {limit} in use on the emulated device"
+                )
+            self.used += wanted
+            self.peak = max(self.peak, self.used)
+
+    def give(self, size: int) -> None:
+        with self._lock:
+            self.used -= size
+            self.freed += size
 
 
 class EmulatedModule:
@@ -233,9 +340,14 @@ class EmulatedKernel:
             self._c_value(i, code, value)
             for i, (code, value) in enumerate(zip(self.signature, args, strict=True))
         ]
+        device.launches.append(record)
+        # The arrays stay alive until the launch has run.
+        device.stream.do(lambda: self._run(record, values, args))
+
+    def _run(self, record: LaunchRecord, values: Sequence[np.ndarray], args: Sequence[Any]) -> None:
+        device = self._device
         pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
         launch = _CLaunch(record.grid, record.block, record.shared, device.seed, ORDERS.index(device.order))
-        device.launches.append(record)
         with self._lock:
             message = self._library.gpuseg_launch(self._index, ctypes.byref(launch), pointers)
         if message is not None:
@@ -271,6 +383,10 @@ class EmulatedKernel:
 
 def _code(dtype: np.dtype) -> str:
     return f"{dtype.kind}{dtype.itemsize}"
+
+
+def _shape(shape: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(shape)
 
 
 def _three(sizes: Sequence[int]) -> tuple[int, int, int]:

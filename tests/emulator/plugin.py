@@ -8,6 +8,8 @@ the fixtures alone come through tests/emulator/conftest.py and take the default 
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gpuseg.engines.launch import DeviceProps
@@ -24,14 +26,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def make_device(request):
-    """``make_device(order="forward", seed=0, props=PROPS)``: a fresh device of the chosen kind."""
+    """``make_device(order="forward", seed=0, props=PROPS, **options)``: a fresh device of the chosen kind."""
     reason = unavailable()
     if reason is not None:
         pytest.skip(reason)
     how = DEVICES[request.config.getoption("--device", default=DEFAULT)]
 
-    def make(order: str = "forward", seed: int = 0, props: DeviceProps = PROPS) -> EmulatedDevice:
-        return EmulatedDevice(how, order, seed, props)
+    def make(
+        order: str = "forward", seed: int = 0, props: DeviceProps = PROPS, **options: Any
+    ) -> EmulatedDevice:
+        return EmulatedDevice(how, order, seed, props, **options)
 
     return make
 
