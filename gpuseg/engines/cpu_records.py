@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.engines.jit import kernel
-from gpuseg.errors import RangeError
+from gpuseg.engines.records import outside_buffer, past_int64, require_same_length
 
 WORD = 64
 """Periods a word of a bitmap."""
@@ -61,7 +61,7 @@ def bitmaps(customer: Int64, period: Int32, bits: UInt64) -> None:
     RangeError
         A code is outside the buffer; ``bits`` is then partly updated.
     """
-    _same_length("bitmaps", customer, period)
+    require_same_length("bitmaps", customer, period)
     _check("bitmaps", _bitmaps(customer, period, bits), customer, period)
 
 
@@ -75,7 +75,7 @@ def first_periods(bits: UInt64, first: Int32) -> None:
     first : ndarray of int32, shape (n,)
         Overwritten.
     """
-    _same_length("first_periods", bits, first)
+    require_same_length("first_periods", bits, first)
     _first_periods(bits, first)
 
 
@@ -97,7 +97,7 @@ def triangle(bits: UInt64, first: Int32, counts: Int64) -> None:
     RangeError
         A first period is P or more; ``counts`` is then partly updated.
     """
-    _same_length("triangle", bits, first)
+    require_same_length("triangle", bits, first)
     _check("triangle", _triangle(bits, first, counts), first)
 
 
@@ -127,7 +127,7 @@ def revenue(customer: Int64, period: Int32, amount: Int64, first: Int32, money: 
     RangeError
         A code is outside the buffers or a sum leaves int64; ``money`` is then partly updated.
     """
-    _same_length("revenue", customer, period, amount)
+    require_same_length("revenue", customer, period, amount)
     outside, status = _revenue(customer, period, amount, first, money)
     _check("revenue", status, customer, period)
     return int(outside)
@@ -152,24 +152,15 @@ def category_sums(customer: Int64, category: Int32, amount: Int64, sums: Int64) 
     RangeError
         A code is outside the buffer or a sum leaves int64; ``sums`` is then partly updated.
     """
-    _same_length("category_sums", customer, category, amount)
+    require_same_length("category_sums", customer, category, amount)
     _check("category_sums", _category_sums(customer, category, amount, sums), customer, category)
-
-
-def _same_length(verb: str, *arrays: npt.NDArray[np.generic]) -> None:
-    lengths = {len(array) for array in arrays}
-    if len(lengths) > 1:
-        raise RangeError(f"{verb}: buffers of unequal length {sorted(lengths)}; one entry a record is needed")
 
 
 def _check(verb: str, status: int, *codes: npt.NDArray[np.integer]) -> None:
     if status == _FINE:
         return
     row = int(status) % _OVERFLOW
-    if status >= _OVERFLOW:
-        raise RangeError(f"{verb}: a sum passes the range of int64 at record {row}; use a coarser minor unit")
-    shown = ", ".join(str(int(array[row])) for array in codes)
-    raise RangeError(f"{verb}: code ({shown}) of record {row} is outside the buffer")
+    raise past_int64(verb, row) if status >= _OVERFLOW else outside_buffer(verb, row, *codes)
 
 
 @kernel
