@@ -258,10 +258,11 @@ def _left_out(
 def _log_facts(tx: Transactions, facts: dict[str, Any]) -> None:
     if facts["n_without_purchase"]:
         logger.warning(
-            "%s: %d of %d customers have no purchase up to %s and no row of features",
+            "%s: %s of %s customers have no purchase up to %s (no amount above 0, or only later ones), so they have no "
+            "features and build no segment",
             tx.where,
-            facts["n_without_purchase"],
-            facts["n_customers"],
+            f"{facts['n_without_purchase']:,}",
+            f"{facts['n_customers']:,}",
             facts["as_of"],
         )
     if facts["sensitive_left_out"]:

@@ -30,6 +30,8 @@ ROLE_KINDS = {
 }
 """Every role and the kind of values that it takes, in the order in which problems are listed."""
 
+_SEPARATORS = (";", "\t", "|", ",")
+
 REQUIRED = ("customer", "time", "amount")
 
 _NUMERIC = frozenset({"integer", "float", "decimal"})
@@ -112,6 +114,8 @@ def role_problems(roles: Roles) -> list[str]:
 
 def column_problems(roles: Roles, names: Sequence[str], where: str = "") -> list[str]:
     """Problems of the columns that a table has: missing (with the nearest known name), or there twice."""
+    if _unparted(names) and names[0] not in roles.declared().values():
+        return [f"no column has the name of a role{where}; {nearest_column('', names)}"]
     problems = []
     twice = {name for name, uses in Counter(names).items() if uses > 1}
     for role, column in roles.declared().items():
@@ -128,10 +132,22 @@ def nearest_column(column: str, names: Sequence[str]) -> str:
     close = difflib.get_close_matches(column.casefold(), list(folded), n=1, cutoff=0.5)
     if close:
         return f"did you mean {folded[close[0]]!r}?"
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-        return f"the only column is {names[0]!r}: are the fields separated by something else than commas?"
+    if _unparted(names):
+        return (
+            f"the only column is {names[0]!r}: are the fields separated by something else? "
+            f"If so, state csv={{'separator': {_separator_in(names[0])!r}}}"
+        )
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"the table has: {shown}" if names else "the table has no columns"
+
+
+def _unparted(names: Sequence[str]) -> bool:
+    """Whether the only column looks like a whole header line."""
+    return len(names) == 1 and any(mark in names[0] for mark in _SEPARATORS)
+
+
+def _separator_in(line: str) -> str:
+    return max(_SEPARATORS, key=line.count)
 
 
 def fits_role(role: str, kind: str) -> bool:

@@ -297,5 +297,6 @@ def _log_notes(where: str, audit: Audit, n_erased: int) -> None:
     for finding, count in audit.counts(NOTE).items():
         logger.info("%s: %s (%s) %s: %d rows", where, finding.column, finding.role, finding.what, count)
     for reason, count in audit.rejects().items():
-        whose = f"{n_erased:,} customers who were erased" if reason == f"customer {ERASED}" else reason
+        who = "1 customer who was" if n_erased == 1 else f"{n_erased:,} customers who were"
+        whose = f"{who} erased" if reason == f"customer {ERASED}" else reason
         logger.warning("%s: %d rows left out: %s", where, count, whose)

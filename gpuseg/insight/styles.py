@@ -320,7 +320,11 @@ def _left_out(tx: Transactions, baskets: Baskets, telling: Baskets) -> dict[str,
         found["variety_seeking"] = "every purchase is in a sensitive category"
     if "breadth" not in found and baskets.n_categories < 2:
         found["breadth"] = "there are fewer than two categories, sensitive ones aside"
-    if (baskets.lines == baskets.lines[0]).all():
+    if not (_has(tx, "basket") or _has(tx, "product")):
+        found["planned"] = (
+            "neither basket nor product is given: a row may be a whole purchase, and no line of one"
+        )
+    elif (baskets.lines == baskets.lines[0]).all():
         found["planned"] = f"every basket has {baskets.lines[0]} line(s)"
     return {style.name: found[style.name] for style in STYLES if style.name in found}
 

@@ -22,7 +22,7 @@ from gpuseg.customers.values import times_out_of_range
 from gpuseg.errors import InputError, SchemaError
 from gpuseg.jobs.customer_table import attribute_rules, read_customers
 from gpuseg.jobs.draft import category_names
-from gpuseg.jobs.events import open_end
+from gpuseg.jobs.events import open_end, place_of
 from gpuseg.jobs.job_file import JobFile, job_words, read_job
 from gpuseg.jobs.job_problems import nearest
 from gpuseg.jobs.job_sections import ContactFilter, Outcome
@@ -166,7 +166,7 @@ def _event_problems(
     """Columns that events lack, times that are none, keys of another kind than the customers'."""
     wanted = [events.customer, *filter(None, _times(events)), *events.filter]
     try:
-        with job_words():
+        with job_words(place_of(events)):
             source = open_source(job.locate(events.source.path), wanted, job.dialect_of(events.source))
             known = column_names(job.locate(events.source.path), job.dialect_of(events.source))
             missing = [

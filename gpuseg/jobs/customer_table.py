@@ -80,7 +80,7 @@ def read_customers(job: JobFile, tx: Transactions, erased: Erased | None = None)
     record = table_record(job)
     if job.customers is None or record is None:
         return None
-    with job_words():
+    with job_words("customers.source"):
         return read_table(
             job.locate(job.customers.source.path), record, tx, job.dialect_of(job.customers.source), erased
         )

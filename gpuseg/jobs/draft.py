@@ -131,7 +131,7 @@ def _outcome_lines(draft: Draft, tx: Transactions) -> Iterator[str]:
     until, roles = last - dt.timedelta(days=length), draft.values["roles"]
     path = _scalar(draft.values["source"]["path"])
     yield "#   # Judged by who did what afterwards. Here: bought in the last days that init saw. A file of yours"
-    yield "#   # with customers and times (who answered, who ordered) is better: name its path, or a section like source"
+    yield "#   # with customers and times (who answered, who ordered) is better: name its path, or a section"
     yield f"#   features_until: {until}"
     yield f"#   outcome_window: [{until + dt.timedelta(days=1)}, {last}]"
     yield (

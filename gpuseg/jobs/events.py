@@ -77,7 +77,7 @@ def _events(
     path, declared = job.locate(events.source.path), job.dialect_of(events.source)
     times = list(filter(None, _times(events)))
     wanted = list(dict.fromkeys([events.customer, *times, *events.filter]))
-    with job_words():
+    with job_words(place_of(events)):
         known = column_names(path, declared)
         missing = [name for name in wanted if name not in known]
         if missing:
@@ -103,6 +103,11 @@ def _events(
 
 def _times(events: Outcome | ContactFilter) -> tuple[str | None, ...]:
     return (events.time,) if isinstance(events, Outcome) else (events.time, events.start, events.end)
+
+
+def place_of(events: Outcome | ContactFilter) -> str:
+    """Where the job file says how these events are to be read."""
+    return "use_case.outcome.source" if isinstance(events, Outcome) else "use_case.contact_filter.source"
 
 
 def open_end(events: Outcome | ContactFilter) -> str | None:

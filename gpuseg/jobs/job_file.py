@@ -239,7 +239,7 @@ class JobFile(Section):
         """
         if self.customers is None:
             return []
-        with job_words():
+        with job_words("customers.source"):
             return column_names(
                 self.locate(self.customers.source.path), self.dialect_of(self.customers.source)
             )
@@ -257,7 +257,7 @@ class JobFile(Section):
         if self.customers is None or self.consent.column is None or not self.consent_is_in_customers():
             return {"consent": self.consent.column}
         table = self.customers
-        with job_words():
+        with job_words("customers.source"):
             path, dialect = self.locate(table.source.path), self.dialect_of(table.source)
             return {"consented": consented_by_table(path, table.customer, self.consent.column, dialect)}
 
@@ -318,18 +318,22 @@ _OPTION = re.compile(r"\bcsv=\{'(\w+)': ('[^']*'|\w+)\}")
 
 
 @contextmanager
-def job_words() -> Iterator[None]:
+def job_words(place: str = "source") -> Iterator[None]:
     """Turn remedies in Python's words into the job file's: csv={'decimal': ','} is source.csv: {decimal: ','}."""
     try:
         yield
     except SchemaError as error:
-        raise SchemaError(error.where, [_in_job_words(problem) for problem in error.problems]) from error
+        raise SchemaError(
+            error.where, [_in_job_words(problem, place) for problem in error.problems]
+        ) from error
     except SourceError as error:
-        raise SourceError(_in_job_words(str(error))) from error
+        raise SourceError(_in_job_words(str(error), place)) from error
 
 
-def _in_job_words(text: str) -> str:
-    found = _OPTION.sub(lambda match: f"source.csv: {{{match[1]}: {match[2].replace('True', 'true')}}}", text)
+def _in_job_words(text: str, place: str) -> str:
+    found = _OPTION.sub(
+        lambda match: f"{place}.csv: {{{match[1]}: {match[2].replace('True', 'true')}}}", text
+    )
     found = re.sub(r" or False\b", " or false", found)
     return found.replace("on_bad_rows='reject'", "bad_rows: reject")
 

@@ -37,6 +37,8 @@ class Standing:
         Share of all customers below, ties counting half.
     tied : float, default 0
         Share of all customers with the same value, this one included.
+    currency : str, default ""
+        Sign before an amount.
     """
 
     measure: Measure
@@ -44,6 +46,7 @@ class Standing:
     median: float
     below: float
     tied: float = 0.0
+    currency: str = ""
 
     @property
     def strength(self) -> float:
@@ -55,7 +58,9 @@ class Standing:
         """Such as "Many visits: 84, against a median of 31; above 93 of 100 customers"."""
         high = self.below > 0.5
         phrase = self.measure.high if high else self.measure.low
-        value, median = (format_figure(found, self.measure.unit) for found in (self.value, self.median))
+        value, median = (
+            format_figure(found, self.measure.unit, self.currency) for found in (self.value, self.median)
+        )
         # Of 100 others so many lie on the other side, the equal ones not among them; rounded down, so that it is never
         # more than true.
         middle = self.below if high else 1 - self.below
@@ -136,7 +141,7 @@ def _differences(run: Run, customer: str) -> list[str]:
     ).as_py()
     if place < 0:
         return [f"{FEATURES} has no figures of this customer."]
-    standings = _standings(_original_units(table), place)
+    standings = _standings(_original_units(table), place, _currency(run))
     chosen: dict[str, Standing] = {}
     for found in sorted(standings, key=lambda found: -found.strength):
         chosen.setdefault(found.measure.family, found)
@@ -146,7 +151,12 @@ def _differences(run: Run, customer: str) -> list[str]:
     return ["Differs most from all customers in:", *said]
 
 
-def _standings(values: dict[str, npt.NDArray[np.float64]], place: int) -> list[Standing]:
+def _currency(run: Run) -> str:
+    """The sign before amounts; runs of before it was kept have none."""
+    return str(run.manifest["parameters"].get("currency", ""))
+
+
+def _standings(values: dict[str, npt.NDArray[np.float64]], place: int, currency: str = "") -> list[Standing]:
     found = []
     for measure in measures_of(values):
         own = float(values[measure.column][place])
@@ -156,7 +166,8 @@ def _standings(values: dict[str, npt.NDArray[np.float64]], place: int) -> list[S
         below = int(np.count_nonzero(known < own)), int(np.count_nonzero(known == own))
         middle = np.sort(known)[[(len(known) - 1) // 2, len(known) // 2]]
         share = (2 * below[0] + below[1]) / (2 * len(known))
-        found.append(Standing(measure, own, float(middle[0] + middle[1]) / 2.0, share, below[1] / len(known)))
+        median = float(middle[0] + middle[1]) / 2.0
+        found.append(Standing(measure, own, median, share, below[1] / len(known), currency))
     return found
 
 
@@ -194,7 +205,7 @@ def _segment_differences(run: Run, segment_id: int) -> list[str]:
     for found in list(chosen.values())[:N_MEASURES]:
         unit = found.measure.unit
         phrase = found.measure.high if found.below > 0.5 else found.measure.low
-        own, median = format_figure(found.value, unit), format_figure(found.median, unit)
+        own, median = (format_figure(figure, unit, _currency(run)) for figure in (found.value, found.median))
         said.append(f"  - {_upper_first(phrase)}: median {own}, against {median} of all customers")
     return [f"{reason}. Its segment differs most from the rest in:", *said] if said else [f"{reason}."]
 

@@ -125,7 +125,11 @@ def write_manifest(
         run_id=run_id_of(job, found),
         started=report.started,
         input={"where": report.source, "fingerprint": found.tx.fingerprint},
-        parameters={**_parameters(found), "consent": None if consent is None else dict(consent)},
+        parameters={
+            **_parameters(found),
+            "consent": None if consent is None else dict(consent),
+            "currency": report.wording.currency,
+        },
         engine=found.choice.model.engine_,
         placement=found.choice.model.placement_,
         counts=_counts(found),

@@ -321,9 +321,10 @@ def test_csv_files_that_cannot_be_read(content, said, tmp_path):
 
 def test_another_separator_is_suspected(tmp_path):
     (tmp_path / "a.csv").write_text("who;at;paid\n1;2024-05-01;1\n")
-    assert (
-        "the only column is 'who;at;paid': are the fields separated by something else"
-        in problems(tmp_path / "a.csv")[0]
+    (problem,) = problems(tmp_path / "a.csv")
+    assert problem == (
+        "no column has the name of a role; the only column is 'who;at;paid': are the fields separated by something "
+        "else? If so, state csv={'separator': ';'}"
     )
 
 

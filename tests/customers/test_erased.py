@@ -39,7 +39,7 @@ def test_erased_rows_are_as_if_they_had_never_been_there(caplog):
     assert (tx.audit.days, tx.notes()) == (without.audit.days, without.notes())
     assert (tx.n_rows, tx.n_rejected, tx.rejects, tx.n_erased) == (3, 1, {"customer erased": 1}, 1)
     assert gs.features(tx).equals(gs.features(without))
-    assert "1 rows left out: 1 customers who were erased" in caplog.text
+    assert "1 rows left out: 1 customer who was erased" in caplog.text
 
 
 def test_what_is_wrong_in_their_rows_is_nobodys_problem():

@@ -157,7 +157,8 @@ def test_colours_have_contrast():
 def test_the_first_screen_answers(page):
     screen = page.words[: page.words.index("The segments Share of")]
     for words in (
-        "What was asked Groups of members that behave alike.",
+        "Groups of members that behave alike.",
+        "What to do next Choose one decision. Go through the groups with people who know these members",
         "160 members in 4 segments.",
         "How sure",
         "not tied to a decision.",
@@ -288,6 +289,22 @@ def test_what_cannot_be_observed_has_no_figure(html):
     ]
     assert sum(cell.endswith("not observable yet") for cell in june) == len(june) - 1 - 7
     assert "January 2023</th>" not in html  # already members, in no cohort
+
+
+def test_months_in_which_nobody_came_have_no_row(html, page):
+    assert "April 2023</th>" not in html
+    assert "A month in which nobody came has no row." in page.words
+
+
+def test_a_beginning_without_lookback_is_told():
+    found = made_up.found()
+    now = dataclasses.replace(found, retention=dataclasses.replace(found.retention, lookback=0))
+    words = Page(render_report(made_up.report_of(now))).words
+    assert (
+        "which begin on 1 January 2023: whoever bought before counts as new in the first rows"
+        in words.replace("\xa0", " ")
+    )
+    assert "came later" not in words
 
 
 def test_small_cohorts_are_not_shown(html):

@@ -305,6 +305,13 @@ def test_baskets_of_one_line_and_one_category_tell_little():
     }
 
 
+def test_rows_that_may_be_whole_purchases_are_no_lines_of_a_list():
+    lines = [(1, day // 2, 100, f"b{day}", "a", "x", 0, False) for day in range(9)]
+    found = spending_styles(read(lines, basket=None, product=None))
+    assert "neither basket nor product is given" in found.left_out["planned"]
+    assert "planned" not in spending_styles(read(lines, basket=None)).left_out
+
+
 def test_without_receipts_a_basket_is_a_day_and_without_products_categories_vary():
     lines = [(1, day // 2, 100, f"b{day}", "ab"[day % 2], "x", 0, False) for day in range(6)]
     [row] = spending_styles(read(lines, basket=None, product=None)).to_arrow().to_pylist()

@@ -47,6 +47,12 @@ def shop(tmp_path):
     return tmp_path
 
 
+def test_the_remedy_names_the_section_of_the_table(shop):
+    (shop / "letters.csv").write_bytes("who,first,last,größe\n001,2024-03-21,2024-03-25,1\n".encode("cp1252"))
+    (problem,) = problems(shop)
+    assert "declare its encoding (use_case.contact_filter.source.csv: {encoding: 'cp1252'})" in problem
+
+
 def problems(shop, *changes, head=1000):
     text = JOB
     for old, new in changes:

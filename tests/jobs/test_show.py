@@ -132,3 +132,8 @@ def test_customers_with_the_same_value_are_not_below_it():
     assert once.sentence == "Few visits: 1, as is the median; below 48 of 100 customers, and like 52"
     (often,) = _standings({"visits": visits}, 99)
     assert often.sentence == "Many visits: 9, against a median of 1; above 80 of 100 customers, and like 20"
+
+
+def test_money_has_the_sign_of_the_job():
+    (standing,) = _standings({"basket_value": np.array([1.0, 2.0, 9.5])}, 2, "€")
+    assert "Large baskets: €9.50, against a median of €2.00" in standing.sentence

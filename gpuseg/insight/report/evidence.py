@@ -153,7 +153,9 @@ def cohorts(report: Report) -> dict[str, Any]:
                 "cells": [_cell(found, row, age, kept_back) for age in range(n_ages)],
             }
             for row in followed
+            if found.counts[row, 0]
         ],
+        "n_empty": sum(not found.counts[row, 0] for row in followed),
         "together": together,
         "chart": _retention_chart(found, together),
         "min_cell": report.min_cell,
@@ -163,7 +165,7 @@ def cohorts(report: Report) -> dict[str, Any]:
 def _cell(found: CohortRetention, row: int, age: int, kept_back: WithheldCohorts) -> dict[str, str]:
     if math.isnan(found.counts[row, age]):
         return {"kind": "unseen", "text": ""}
-    if kept_back.cells[row, age] or not found.counts[row, 0]:
+    if kept_back.cells[row, age]:
         return {"kind": "few", "text": ""}
     rate = float(found.rates[row, age])
     return {"kind": f"rate r{min(int(rate * 10), 9)}", "text": f"{100 * rate:.0f}"}
