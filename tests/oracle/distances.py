@@ -1,4 +1,4 @@
-"""Distance tables of every metric, one pair at a time."""
+"""Distance tables of every metric, feature by feature."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ from tests.oracle import floats
 
 def table(metric: str, rows, points) -> np.ndarray:
     """Distance of every row [n, d] to every point [k, d]: float32 [k, n], C order."""
-    if metric == "cosine":
-        rows, points = unit(rows), unit(points)
-    values = [[PAIR[metric](row, point) for row in rows] for point in points]
-    return np.array(values, np.float32).reshape(len(points), len(rows))
+    values = TABLES[metric](np.asarray(rows, np.float32), np.asarray(points, np.float32))
+    return np.ascontiguousarray(values.T, np.float32)
 
 
-def manhattan(row, point) -> float:
+def euclidean(rows, points) -> np.ndarray:
+    """Root of the chain d2."""
+    return np.vectorize(floats.sqrt32, otypes=[np.float32])(floats.chain(rows, points))
+
+
+def manhattan(rows, points) -> np.ndarray:
     """Sum of magnitudes, features ascending, each step rounded to float32."""
-    acc = np.float32(0.0)
-    for x, c in zip(row, point, strict=True):
-        acc = np.float32(acc + abs(np.float32(x - c)))
-    return float(acc)
+    acc = np.zeros((len(rows), len(points)), np.float32)
+    for f in range(rows.shape[1]):
+        acc = acc + abs(rows[:, f, None] - points[None, :, f])
+    return acc
+
+
+def cosine(rows, points) -> np.ndarray:
+    """1 - the chain of products of unit vectors, held to [0, 2]."""
+    rows, points = unit(rows), unit(points)
+    acc = np.zeros((len(rows), len(points)), np.float32)
+    for f in range(rows.shape[1]):
+        acc = floats.fma32(*np.broadcast_arrays(rows[:, f, None], points[None, :, f]), acc)
+    return np.clip(np.float32(1.0) - acc, np.float32(0.0), np.float32(2.0))
 
 
 def unit(vectors) -> np.ndarray:
@@ -37,22 +49,4 @@ def unit(vectors) -> np.ndarray:
     return out
 
 
-def cosine_of_units(row, point) -> float:
-    """1 - the chain of products of two unit vectors, held to [0, 2]."""
-    acc = np.float32(0.0)
-    for u, v in zip(row, point, strict=True):
-        acc = floats.fma32(u, v, acc)
-    return min(max(float(np.float32(1.0) - np.float32(acc)), 0.0), 2.0)
-
-
-def squared(row, point) -> float:
-    """The chain d2."""
-    return float(floats.chain([row], [point])[0, 0])
-
-
-PAIR = {
-    "euclidean": lambda row, point: floats.sqrt32(squared(row, point)),
-    "sqeuclidean": squared,
-    "manhattan": manhattan,
-    "cosine": cosine_of_units,
-}
+TABLES = {"euclidean": euclidean, "sqeuclidean": floats.chain, "manhattan": manhattan, "cosine": cosine}
