@@ -51,6 +51,7 @@ inline double __ddiv_rn(double a, double b) { return a / b; }
 inline double __dsqrt_rn(double a) { return __builtin_sqrt(a); }
 inline double __fma_rn(double a, double b, double c) { return __builtin_fma(a, b, c); }
 inline long long __double2ll_rn(double a) { return __builtin_llrint(a); }
+inline int __float2int_rn(float a) { return (int)__builtin_lrintf(a); }
 inline long long __float2ll_rn(float a) { return __builtin_llrintf(a); }
 inline double __ll2double_rn(long long a) { return (double)a; }
 inline float __double2float_rn(double a) { return (float)a; }

@@ -1,0 +1,96 @@
+// silhouette.cu - distance sums by cluster: what Euclidean silhouettes are made of.
+//
+// Computes   out[c, i] += sum over others j of cluster c of rint(sqrt(d2(i, j)) * scale), half to even. d2 is the float32
+//            chain of distance.cu, the root is rounded to float32, scale is a power of two.
+// Inputs     x            float32 [d, n]  rows, feature-major; features lie `stride` elements apart, stride >= n
+//            y            float32 [d, m]  others, ordered by cluster, likewise `y_stride` apart
+//            starts       int64 [k + 1]   cluster c is columns starts[c] to starts[c + 1] of y; ascending, within 0 .. m
+// Outputs    out          uint64 [k, n], clusters `out_stride` apart, two's complement: added to
+//            error        uint32 [1], bits of common.cuh; never cleared here
+// Launch     blocks of whole warps, 1-D; grid.x over tiles of blockDim.x * ROWS rows, grid-stride; grid.y cuts the others
+//            into ranges. Shared bytes: 4 * features * (blockDim.x * ROWS + columns). `features` and `columns` are staged at
+//            once; columns is a multiple of POINTS, and POINTS itself where features < d.
+// Order      none that matters. Integer sums in registers while a tile of others passes (no tile holds two clusters);
+//            one native 64-bit atomic a row, cluster and block when a cluster ends.
+// Bytes      4 n d (grid.y times) + 4 m d a tile of rows + 8 a row, cluster and block.
+// Limits     n, m < 2^40, d < 2^30; sqrt(d2) * scale < 2^51, else the error word; sums wrap modulo 2^64.
+#ifndef ROWS
+#define ROWS 4
+#endif
+#include "pairs.cuh"
+
+// rint(value) of a value in [0, 2^51), in two parts: 32-bit sums of a few of them stay exact, and no conversion is to 64
+// bits (many cards do one of those in the time of 64 additions). value + 2^51 is a multiple of 2^28, in whose low bits it
+// counts them; what is left is at most 2^27 in magnitude and exact. The multiple is even, so half to even stays so.
+struct FixedParts {
+    u32 high;
+    i32 low;
+
+    __device__ void add(float value) {
+        float shifted = __fadd_rn(value, 2251799813685248.0f);
+        high += __float_as_uint(shifted) - 0x59000000u;
+        low += __float2int_rn(__fsub_rn(value, __fsub_rn(shifted, 2251799813685248.0f)));
+    }
+    __device__ i64 sum() const { return ((i64)high << 28) + low; }
+};
+static_assert(POINTS <= 8, "sums of more low parts leave 32 bits");
+
+// The first cluster that ends behind column `at`; k where none does.
+__device__ inline i64 cluster_at(const i64* __restrict__ starts, i64 k, i64 at) {
+    i64 low = 0, high = k;
+    while (low < high) {
+        i64 middle = (low + high) / 2;
+        if (starts[middle + 1] > at) high = middle;
+        else low = middle + 1;
+    }
+    return low;
+}
+
+extern "C" __global__ void distance_sums(const float* __restrict__ x, i64 n, i64 stride, const float* __restrict__ y, i64 m,
+                                         i64 y_stride, const i64* __restrict__ starts, i64 k, i32 d, i32 features,
+                                         i32 columns, float scale, u64* out, i64 out_stride, u32* error) {
+    float* tile = (float*)shared_bytes();
+    float* panel = tile + features * tile_width();
+    bool whole = d <= features;
+    bool bad = false;
+    i64 span = (m + gridDim.y - 1) / gridDim.y;
+    i64 from = blockIdx.y * span;
+    i64 to = min(from + span, m);
+    for (i64 base = (i64)blockIdx.x * tile_width(); base < n; base += (i64)gridDim.x * tile_width()) {
+        if (whole) stage_rows(tile, x, n, stride, base, 0, d);
+        for (i64 c = cluster_at(starts, k, from); c < k && starts[c] < to; ++c) {
+            i64 last = min(starts[c + 1], to);
+            i64 total[ROWS];
+#pragma unroll
+            for (i32 r = 0; r < ROWS; ++r) total[r] = 0;
+
+            i32 taken = 0;  // columns of the panel that have been worked on
+            for (i64 at = max(starts[c], from); at < last; at += POINTS) {
+                float acc[ROWS][POINTS];
+                clear_chains(acc);
+                for (i32 low = 0; low < d; low += features) {
+                    i32 count = min(d - low, features);
+                    if (!whole) stage_rows(tile, x, n, stride, base, low, count);
+                    if (taken == 0) stage_points(panel, y, y_stride, at, last, columns, low, count);
+                    extend_chains<EUCLIDEAN>(acc, tile, panel + taken, columns, count);
+                }
+                taken = taken + POINTS < columns ? taken + POINTS : 0;
+#pragma unroll
+                for (i32 r = 0; r < ROWS; ++r) {
+                    FixedParts parts = {0, 0};
+#pragma unroll
+                    for (i32 p = 0; p < POINTS; ++p) {
+                        float value = __fmul_rn(__fsqrt_rn(acc[r][p]), scale);
+                        bad |= !(value < 2251799813685248.0f);
+                        if (at + p < last) parts.add(value);
+                    }
+                    total[r] += parts.sum();
+                }
+            }
+#pragma unroll
+            for (i32 r = 0; r < ROWS; ++r)
+                if (has_row(base, r, n)) atomicAdd(out + c * out_stride + tile_row(base, r, n), (u64)total[r]);
+        }
+    }
+    if (bad) raise_error(error, ERROR_RANGE);
+}
