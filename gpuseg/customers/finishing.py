@@ -62,12 +62,17 @@ def counted(state: CustomerState, opt_in: Sequence[str]) -> CustomerState:
     return state.without_categories(kept_out(state.categories.to_pylist(), opt_in))
 
 
+def no_purchase(tx: Transactions, as_of: int | None) -> InputError:
+    """What to say where nobody bought anything, up to a day or at all."""
+    found = f"{tx.where}: no purchase (a line with an amount above 0)"
+    if as_of is None:
+        return InputError(f"{found}; where purchases are written as negative amounts, turn their sign")
+    return InputError(f"{found} on or before {_date(as_of)}; give a later as_of")
+
+
 def _as_of_day(tx: Transactions, state: CustomerState, as_of: int | None) -> int:
     if state.last_day is None or not len(state.days):
-        limit = "" if as_of is None else f" on or before {_date(as_of)}"
-        raise InputError(
-            f"{tx.where}: no purchase (a line with an amount above 0){limit}; give a later as_of"
-        )
+        raise no_purchase(tx, as_of)
     return state.last_day if as_of is None else as_of
 
 

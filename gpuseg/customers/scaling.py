@@ -143,7 +143,7 @@ class ExactScaler(BaseEstimator):  # type: ignore[misc]
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         if self.constant_features_:
-            logger.warning("constant features, scaled by 1: %s", ", ".join(map(str, self.constant_features_)))
+            logger.info("constant features, scaled by 1: %s", ", ".join(map(str, self.constant_features_)))
         if self.coarse_features_:
             listed = ", ".join(map(str, self.coarse_features_))
             logger.warning(

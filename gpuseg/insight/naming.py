@@ -66,14 +66,15 @@ def differences(profiles: Profiles, segment_id: int) -> tuple[Difference, ...]:
     Returns
     -------
     tuple of Difference
-        May be empty: the segment is close to average. Ties keep the order of the measures.
+        May be empty: the segment is close to average. Ties keep the order of the measures. What is known of less than
+        half of the segment says nothing of it (the rhythm of visits, where most came once).
     """
     differing = []
     for entry in profiles.measures:
         if not entry.measure.family:
             continue
         own = entry.segment(segment_id)
-        if math.isnan(own.superiority):
+        if math.isnan(own.superiority) or 2 * own.figures.known < profiles.size(segment_id):
             continue
         difference = Difference(entry.measure, own.superiority, *_typical(entry, own))
         if difference.strength >= MEDIUM_EFFECT:

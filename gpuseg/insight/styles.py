@@ -18,6 +18,7 @@ import pyarrow as pa
 from gpuseg.core.promise import Promise
 from gpuseg.customers import frames
 from gpuseg.customers.features import day_number
+from gpuseg.customers.finishing import no_purchase
 from gpuseg.customers.keyed import Int64
 from gpuseg.customers.sensitive import check_opt_in
 from gpuseg.customers.transactions import Transactions
@@ -282,10 +283,7 @@ def spending_styles(
     check_opt_in(opted, state.categories.to_pylist())
     buys, baskets, telling = values.ready(state)
     if not baskets.n_customers:
-        limit = "" if day is None else f" on or before {_date(day)}"
-        raise InputError(
-            f"{tx.where}: no purchase (a line with an amount above 0){limit}; give a later as_of"
-        )
+        raise no_purchase(tx, day)
     until = _date(int(state.day.max()) if day is None else day)
     left_out = _left_out(tx, baskets, telling)
     styles = tuple(style for style in STYLES if style.name not in left_out)

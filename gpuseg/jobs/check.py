@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gpuseg.customers.attribute_encoding import encoding_of
 from gpuseg.customers.attributes import attributes_of_records
+from gpuseg.customers.finishing import no_purchase
 from gpuseg.customers.outliers import OUTCOMES
 from gpuseg.customers.parts import first_records
 from gpuseg.customers.roles import value_kind
@@ -229,6 +231,8 @@ def _choice_problems(sample: Sample) -> Iterator[str]:
         yield f"features end on {job.as_of}, and the records begin on {first}; no record is left for features"
     if case is not None and case.outcome_window is not None and sample.whole and last < (job.as_of or last):
         yield f"features_until is {job.as_of}, and the records end on {last}; features would miss the days between"
+    if sample.whole:
+        yield from _too_few(sample)
     names = job.features.categories
     if not isinstance(names, int):
         if sample.tx.roles.category is None:
@@ -248,10 +252,24 @@ def _choice_problems(sample: Sample) -> Iterator[str]:
         )
 
 
+def _too_few(sample: Sample) -> Iterator[str]:
+    """Fewer buyers than segments: whatever else a run would make of them, it cannot make these."""
+    lines = pa.concat_tables([table.select(["customer", "amount"]) for table in sample.tx.tables()])
+    most = max(sample.job.segments.clusters)
+    found = pc.count_distinct(lines.filter(pc.greater(lines["amount"], 0))["customer"]).as_py()
+    if not found:
+        yield str(no_purchase(sample.tx, None)).removeprefix(f"{sample.tx.where}: ")
+    elif found < most:
+        yield f"segments.clusters tries up to {most} segments, and only {found:,} customers have a purchase"
+
+
 def _intentions(sample: Sample) -> Iterator[str]:
     job, tx, (first, last) = sample.job, sample.tx, sample.days
     looked = "all" if sample.whole else "the first"
     yield f"{tx.where}: {looked} {tx.n_rows:,} rows can be used, {first} to {last}"
+    today = dt.datetime.now(dt.UTC).date()
+    if last > today + dt.timedelta(1):
+        yield f"  the last day lies in the future (today is {today}): are the dates read as they are meant?"
     yield from (f"  left out: {count:,} rows ({reason})" for reason, count in (tx.rejects or {}).items())
     yield "Roles: " + ", ".join(f"{role} = {column}" for role, column in tx.roles.declared().items())
     building = [

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gpuseg.insight.findings import findings
+from gpuseg.insight.findings import findings, not_placed
 from gpuseg.insight.words import Wording
+from gpuseg.jobs.building import table_of_unplaced
 from gpuseg.jobs.job_list import publishing
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import Segmentation
@@ -113,7 +114,13 @@ def write_run(
         A file cannot be written, or a customer was erased while the run computed.
     """
     said = findings(
-        found.profiles, found.names, found.certainty, occasion.wording, found.answer, found.withheld
+        found.profiles,
+        found.names,
+        found.certainty,
+        occasion.wording,
+        found.answer,
+        found.withheld,
+        not_placed(table_of_unplaced(found.unplaced), occasion.wording, found.settings.min_cell),
     )
     report = report_of(found, occasion.words, occasion.source, occasion.started, occasion.wording)
     carried = until_published.enter_context(publishing(listed, erased, customers_of(found)))

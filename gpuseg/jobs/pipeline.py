@@ -257,7 +257,7 @@ def segment_customers(
         outliers=outliers,
         unplaced=_unplaced(made, outliers),
         feature_names=tuple(name for name in built.column_names if name != customer),
-        facts=made.facts,
+        facts={**made.facts, "constant_features": scaler.constant_features_},
         choice=choice,
         segment_ids=segment_ids,
         clusters=clusters,

@@ -112,6 +112,11 @@ def number_by_size(labels: npt.NDArray[np.integer]) -> tuple[Int32, tuple[int, .
 
 def choose(scaled: Any, settings: Settings, truths: npt.NDArray[np.float64] | None) -> KChoice:
     """Choose k; a library warns about segments that nobody can fill, a run refuses them."""
+    most, cure = max(settings.clusters), "lower segments.clusters"
+    if len(scaled) < most:
+        raise TooFewRowsError(
+            f"too few customers ({len(scaled):,}) for {most} segments, the most that is tried; {cure}"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
         try:
@@ -125,9 +130,15 @@ def choose(scaled: Any, settings: Settings, truths: npt.NDArray[np.float64] | No
                 outcome=truths,
             )
         except ConvergenceWarning as warning:
+            different = len(scaled.group_by(scaled.column_names[1:]).aggregate([]))
+            if different == 1:
+                raise TooFewRowsError(
+                    f"all {len(scaled):,} customers are alike in every feature that builds segments: nothing tells "
+                    "them apart; give a longer time, or let more columns build"
+                ) from warning
             raise TooFewRowsError(
-                f"{len(scaled):,} customers cannot fill {max(settings.clusters)} different segments ({warning}); "
-                "ask for fewer segments"
+                f"{len(scaled):,} customers show only {different:,} different sets of features and cannot fill {most} "
+                f"segments; {cure}"
             ) from warning
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow as pa
 
 from gpuseg.insight.certainty import Certainty
-from gpuseg.insight.findings import findings
+from gpuseg.insight.findings import findings, not_placed
 from gpuseg.insight.measures import measures_of
 from gpuseg.insight.profile import profile_segments
+from gpuseg.insight.report import render_report
 from gpuseg.insight.words import Wording
 from tests.jobs import made_up
 
@@ -46,3 +49,25 @@ def test_an_answer_stands_where_the_spend_would():
     assert said[1].startswith(f'Consider "{found.names[chosen.segment_id]}" first: ')
     assert f"of its {chosen.rate.base} invited bought a ticket (" in said[1]
     assert said[1].endswith("association, not effect: test it.")
+
+
+def test_whoever_is_in_no_segment_is_told_of():
+    unplaced = {"age is missing": 1594, "no purchase": 68, "outlier: visits": 6, "outlier: spend": 5, "x": 9}
+    told = not_placed(unplaced, WORDING, 10)
+    assert told == (
+        "1,605 more shops are in no segment: age is missing (1,594) and outliers, which the job drops (11)."
+    )
+    assert (
+        not_placed({"age is missing": 12}, WORDING, 10) == "12 more shops are in no segment: age is missing."
+    )
+    assert not_placed({"age is missing": 9, "no purchase": 68}, WORDING, 10) == ""
+    found = made_up.answered()
+    said = findings(found.profiles, found.names, found.certainty, WORDING, unplaced=told)
+    assert said[0].endswith(f" {told}")
+
+
+def test_the_first_screen_tells_of_them_too():
+    report = replace(made_up.report_of(made_up.found()), unplaced={"age is missing": 40})
+    assert "40 more members are in no segment: age is missing." in render_report(report)
+    answered = replace(made_up.report_of(made_up.answered(), "A letter."), unplaced={"age is missing": 40})
+    assert "40 more members are in no segment: age is missing." in render_report(answered)

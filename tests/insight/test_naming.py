@@ -57,6 +57,16 @@ def test_the_strongest_comes_first_and_a_family_speaks_once():
     assert (found[0].typical, found[0].population_typical) == (pytest.approx(0.85), pytest.approx(0.5))
 
 
+def test_what_is_known_of_few_of_a_segment_does_not_name_it():
+    columns = {"visits": [1, 1, 1, 3, 9, 8, 7, 9], "regularity": [None, None, None, -0.5, 0.1, 0.2, 0.3, 0.2]}
+    profiles = profiles_of([1, 1, 1, 1, 2, 2, 2, 2], **columns)
+    assert [found.phrase for found in differences(profiles, 1)] == ["few visits"]
+    assert [found.phrase for found in differences(profiles, 2)] == ["many visits", "regular rhythm"]
+    columns["regularity"][2] = -0.4  # of half of them
+    profiles = profiles_of([1, 1, 1, 1, 2, 2, 2, 2], **columns)
+    assert [found.phrase for found in differences(profiles, 1)] == ["few visits", "irregular rhythm"]
+
+
 def test_a_segment_like_all_others_is_called_so():
     assert name_segments(profiles_of([1, 1, 2, 2], visits=[1, 2, 1, 2])) == {
         1: f"{AVERAGE.capitalize()} (1)",

@@ -27,6 +27,7 @@ naive: local
 columns: {age: protected}
 sensitive: {opt_in: [alcohol], purpose: a wine shop}
 consent: {column: ok, purpose: offers}
+segments: {clusters: [2, 3]}
 use_case:
   objective: more visits
   decision: whom to write to
@@ -188,3 +189,30 @@ def test_the_command_exits_with_2_and_lists(shop):
     assert result.exit_code == 2
     assert "2 problems" in result.stderr
     assert CliRunner().invoke(jobs, ["check", str(shop / "none.yaml")]).exit_code == 2
+
+
+def test_fewer_buyers_than_segments_are_told(shop):
+    few = problems(shop, ("clusters: [2, 3]", "clusters: [2, 5]"))
+    assert few == ["segments.clusters tries up to 5 segments, and only 4 customers have a purchase"]
+    assert problems(shop, ("clusters: [2, 3]", "clusters: [2, 50]"))
+    (shop / "job.yaml").write_text(JOB.replace("clusters: [2, 3]", "clusters: [2, 5]"))
+    assert "Nothing is wrong" in check_job(shop / "job.yaml", 20)  # the rest may hold more
+
+
+def test_records_without_a_purchase_are_told(shop):
+    (shop / "sales.csv").write_text(
+        "".join(line.replace(".2024;", ".2024;-") + "\n" for line in RECORDS.splitlines())
+    )
+    (found,) = problems(shop)
+    assert found.startswith(
+        "no purchase (a line with an amount above 0); where purchases are written as negative"
+    )
+
+
+def test_days_to_come_are_pointed_out(shop):
+    assert "in the future" not in check_job(shop / "job.yaml")
+    year = dt.datetime.now(dt.UTC).year + 2
+    (shop / "sales.csv").write_text(RECORDS + f"001;1.1.{year};1,00;bread;yes;20\n")
+    assert f"the last day lies in the future (today is {dt.datetime.now(dt.UTC).year}" in check_job(
+        shop / "job.yaml"
+    )

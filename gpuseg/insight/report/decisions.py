@@ -48,7 +48,7 @@ def decisions(report: Report) -> list[dict[str, Any]]:
         ),
         _row(
             "Scaling",
-            f"Each feature to mean 0 and standard deviation 1{weighing_as_one(report)}",
+            f"Each feature to mean 0 and standard deviation 1{weighing_as_one(report)}{_without_effect(report)}",
             "Feature groups weigh equally: otherwise whatever is split into most columns would decide."
             if weighing_as_one(report)
             else "Otherwise the feature with the largest numbers would decide.",
@@ -104,6 +104,12 @@ def _window(report: Report) -> dict[str, Any]:
     else:
         why = f"The outcome lies after it, {report.answer.asked.outcome.words}: features must not know it."
     return _row("Window", f"What was known up to {features_until(report)}", why, [])
+
+
+def _without_effect(report: Report) -> str:
+    """Features that tell nobody apart here; a reader would look for them in vain."""
+    same = [feature_label(name, report) for name in report.facts.get("constant_features", ())]
+    return f"; the same for everybody, so without effect: {list_words(same)}" if same else ""
 
 
 def _outliers(report: Report, tried: list[Alternative]) -> dict[str, Any]:

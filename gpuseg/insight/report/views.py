@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.insight.disclosure import is_small
-from gpuseg.insight.findings import findings
+from gpuseg.insight.findings import findings, not_placed
 from gpuseg.insight.naming import Difference
 from gpuseg.insight.profile import HIGH_INDEX, MIN_BASE, Figures, MeasureProfile, SegmentFigures
 from gpuseg.insight.report import plots
@@ -44,6 +44,7 @@ def summary(report: Report) -> dict[str, Any]:
         "smallest": shown_count(min(profiles.sizes), report),
         "largest": FEW if _largest(report) in report.withheld.sizes else f"{max(profiles.sizes):,}",
         "until": features_until(report),
+        "unplaced": not_placed(report.unplaced, wording, report.min_cell),
         "findings": findings(profiles, report.names, certainty, wording, withheld=report.withheld)[:-1],
         "verdict": certainty.verdict,
         "silhouette": format_score(certainty.silhouette),
