@@ -109,7 +109,7 @@ def test_what_comes_in_goes_out(lines, roles):
 
 
 def test_constant_features_are_recorded_and_scaled_by_one(caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="gpuseg.customers")
     frame = pd.DataFrame({"a": [0.1, 0.1, 0.1], "b": [1.0, 2.0, 3.0]})
     scaler = ExactScaler().fit(frame)
     assert scaler.constant_features_ == ("a",)
