@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ class Assigned:
         Customers beyond the bounds of the model's run.
     rule : OutlierRule or None
         Whose bounds they are, and what became of those customers.
+    days : tuple of date and date, or None
+        First and last day of the transactions.
+    known_until : str
+        The last day that the model's run knew.
     """
 
     path: Path
@@ -53,6 +58,8 @@ class Assigned:
     erased: int
     outliers: int = 0
     rule: OutlierRule | None = None
+    days: tuple[dt.date, dt.date] | None = None
+    known_until: str = ""
 
     @property
     def summary(self) -> str:
@@ -62,6 +69,11 @@ class Assigned:
             f"{self.path}: {total:,} customers assigned from {self.source}. The file holds customer ids."
         ]
         lines += [f"  {count:>9,}  {name}" for name, count in self.sizes.items()]
+        if self.days is not None and self.days[0].isoformat() > self.known_until:
+            lines.append(
+                f"All records lie after {self.known_until}, the last day that the model knew, and only what is in the "
+                "file counts: if these customers bought before, give their earlier records too, or they look new."
+            )
         if self.novel:
             lines.append(
                 f"{self.novel:,} are novel ({NOVELTY.removeprefix('novel: ')}): read them with care."
@@ -116,16 +128,34 @@ def assign_file(
         tx = _transactions(source, loaded, gone, beside)
         given = _attributes(loaded, tx, gone, beside)
         table, told = loaded.assign(tx, as_of, given), "transactions"
-        erased = tx.n_erased
+        erased, days = tx.n_erased, _days(tx)
     else:
-        table, told = loaded.assign(built, as_of), "features"
+        table, told, days = loaded.assign(built, as_of), "features", None
         blocked = gone.blocked(table.column(0))
         table, erased = table.filter(pa.array(~blocked)), int(np.count_nonzero(blocked))
     write_new_file(out, table_bytes(table, kind))
     novel = pc.sum(table["is_novel"]).as_py() or 0
     outliers = pc.sum(table["is_outlier"]).as_py() or 0
     rule = None if loaded.outliers is None else loaded.outliers.rule
-    return Assigned(out, told, _sizes(table, loaded), int(novel), erased, int(outliers), rule)
+    return Assigned(
+        out,
+        told,
+        _sizes(table, loaded),
+        int(novel),
+        erased,
+        int(outliers),
+        rule,
+        days,
+        loaded.recipe.trained_as_of,
+    )
+
+
+def _days(tx: Transactions) -> tuple[dt.date, dt.date] | None:
+    """First and last local day of the records."""
+    if tx.audit is None or tx.audit.days is None:
+        return None
+    first, last = (dt.date(1970, 1, 1) + dt.timedelta(day) for day in tx.audit.days)
+    return first, last
 
 
 def _features(source: Path, model: SegmentModel) -> pa.Table | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
 from gpuseg.errors import InputError, OutputError, SourceError
+from gpuseg.insight.model_files import load_model
 from gpuseg.jobs.assign import assign_file
 from gpuseg.jobs.erase import erase_customers
 from tests.jobs import small_runs
@@ -84,3 +87,19 @@ def test_what_cannot_be_used_is_told(tmp_path):
     with pytest.raises(OutputError, match="exists"):
         assign_file(folder, lines, tmp_path / "taken.csv")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_records_of_new_days_alone_are_pointed_out(tmp_path):
+    """Whoever assigns the next month by itself would get a month's visits measured by a year's."""
+    folder = small_runs.run_folder(tmp_path)
+    known = load_model(folder).recipe.trained_as_of
+    lines = small_runs.records()
+    pq.write_table(lines, tmp_path / "all.parquet")
+    found = assign_file(folder, tmp_path / "all.parquet", tmp_path / "a.parquet")
+    assert "All records lie after" not in found.summary
+    later = pc.add(lines["time"], pa.scalar(dt.timedelta(days=800)))
+    place = lines.column_names.index("time")
+    pq.write_table(lines.set_column(place, "time", later), tmp_path / "later.parquet")
+    found = assign_file(folder, tmp_path / "later.parquet", tmp_path / "b.parquet")
+    assert f"All records lie after {known}, the last day that the model knew" in found.summary
+    assert "give their earlier records too" in found.summary

@@ -27,6 +27,7 @@ naive: local
 columns: {age: protected}
 sensitive: {opt_in: [alcohol], purpose: a wine shop}
 consent: {column: ok, purpose: offers}
+segments: {clusters: [2, 3]}
 use_case:
   objective: more visits
   decision: whom to write to
@@ -34,7 +35,6 @@ use_case:
   outcome_window: [2024-03-21, 2024-03-31]
   outcome: {source: events.parquet, customer: who, time: at, filter: {kind: visit}}
   contact_filter: {source: letters.csv, customer: who, start: first, end: last}
-segments: {clusters: [2, 3]}
 """
 
 
@@ -99,11 +99,11 @@ def test_the_window_that_chooses_is_told(shop):
     )
     assert problems(shop, ("  outcome: ", "  validation_window: [2024-03-20, 2024-03-24]\n  outcome: ")) == [
         (
-            "use_case (line 10): the validation window begins on 2024-03-20, not after features_until, 2024-03-20: "
+            "use_case (line 11): the validation window begins on 2024-03-20, not after features_until, 2024-03-20: "
             "features would know the outcome that chooses; begin it a day later at least"
         ),
         (
-            "use_case (line 10): the validation window ends on 2024-03-24, not before the outcome window begins, "
+            "use_case (line 11): the validation window ends on 2024-03-24, not before the outcome window begins, "
             "2024-03-21: the outcome that is reported would have helped to choose; end it a day earlier at least"
         ),
     ]
