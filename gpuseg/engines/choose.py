@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -12,6 +13,32 @@ from gpuseg.errors import EngineUnavailableError, InputError
 logger = logging.getLogger("gpuseg.engines")
 
 ENGINES = ("auto", "cpu", "cuda")
+_PREFERRED = "cuda"
+"""What ``auto`` takes where it can run."""
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """How a process makes an engine.
+
+    Parameters
+    ----------
+    build : callable
+        The engine for a number of threads.
+    unavailable : callable
+        One sentence, reason and remedy, why it cannot run in this process; None where it can.
+    resource : str
+        Dask resource that its tasks ask for where workers have it; "" for none.
+    """
+
+    build: Callable[[int | None], Engine]
+    unavailable: Callable[[], str | None]
+    resource: str = ""
+
+
+def register_engine(name: str, kind: EngineKind) -> None:
+    """Make an engine known in this process by a name of its own; workers have to be told as well."""
+    _KINDS[name] = kind
 
 
 @dataclass(frozen=True)
@@ -21,22 +48,42 @@ class EngineChoice:
     Parameters
     ----------
     name : str
-        "cpu" (this release has no other engine).
+        "cpu" or "cuda".
     reason : str
         One sentence.
     n_jobs : int or None
         Threads of the CPU engine; None for all that are allowed.
+    required : bool
+        Whether it was asked for by name. Otherwise a worker where it cannot run takes the CPU engine: the answer is
+        the same.
     """
 
     name: str
     reason: str
     n_jobs: int | None = None
+    required: bool = True
+
+    @property
+    def resource(self) -> str:
+        """Dask resource that tasks of this engine ask for where workers have it; "" for none."""
+        kind = _KINDS.get(self.name)
+        return kind.resource if kind is not None and self.required else ""
 
     def build(self) -> Engine:
-        """The engine itself; it holds no data, so building it is cheap."""
-        from gpuseg.engines.cpu import CpuEngine  # numba is slow to import
+        """The engine itself, in whatever process this is; it holds no data, so building it is cheap.
 
-        return CpuEngine(self.n_jobs)
+        Raises
+        ------
+        EngineUnavailableError
+            If it was asked for by name and cannot run here.
+        """
+        reason = _unavailable(self.name)
+        if reason is None:
+            return _KINDS[self.name].build(self.n_jobs)
+        if self.required:
+            raise _refusal(self.name, reason)
+        _say_once(reason)
+        return _KINDS["cpu"].build(self.n_jobs)
 
 
 def choose_engine(name: str = "auto", n_jobs: int | None = None) -> EngineChoice:
@@ -47,24 +94,59 @@ def choose_engine(name: str = "auto", n_jobs: int | None = None) -> EngineChoice
     InputError
         If the name is unknown or ``n_jobs`` is 0.
     EngineUnavailableError
-        For "cuda": the CUDA engine is not part of this release.
+        For "cuda" where it cannot run: the message has the reason and the remedy.
     """
-    if name not in ENGINES:
+    if name not in ENGINES and name not in _KINDS:
         msg = f"engine={name!r} is not known; use one of {', '.join(map(repr, ENGINES))}"
         raise InputError(msg)
     if n_jobs == 0:
         msg = "n_jobs=0 has no meaning; use a positive number, -1 for all CPUs, or None"
         raise InputError(msg)
-    if name == "cuda":
-        msg = (
-            "engine='cuda' is not available: this release runs on the CPU engine; use engine='auto' or 'cpu'"
-        )
-        raise EngineUnavailableError(msg)
-    if name == "cpu":
-        return EngineChoice("cpu", "asked for", n_jobs)
-    reason = "this release has no CUDA engine"
+    if name != "auto":
+        reason = _unavailable(name)
+        if reason is not None:
+            raise _refusal(name, reason)
+        return EngineChoice(name, "asked for", n_jobs)
+    reason = _unavailable(_PREFERRED)
+    if reason is None:
+        return EngineChoice(_PREFERRED, "a device is here", n_jobs, required=False)
     _say_once(reason)
     return EngineChoice("cpu", reason, n_jobs)
+
+
+def _cpu(n_jobs: int | None) -> Engine:
+    from gpuseg.engines.cpu import CpuEngine  # numba is slow to import
+
+    return CpuEngine(n_jobs)
+
+
+def _cuda(n_jobs: int | None) -> Engine:
+    from gpuseg.engines.cuda import cuda_engine
+
+    del n_jobs  # of the CPU engine
+    return cuda_engine()
+
+
+def _no_cuda() -> str | None:
+    from gpuseg.engines.cuda import unavailable
+
+    return unavailable()
+
+
+_KINDS = {
+    "cpu": EngineKind(_cpu, lambda: None),
+    "cuda": EngineKind(_cuda, _no_cuda, resource="GPU"),
+}
+
+
+def _unavailable(name: str) -> str | None:
+    kind = _KINDS.get(name)
+    return f"no engine {name!r} is known in this process" if kind is None else kind.unavailable()
+
+
+def _refusal(name: str, reason: str) -> EngineUnavailableError:
+    msg = f"engine={name!r} cannot run here: {reason}; or use engine='cpu', which gives the same answer"
+    return EngineUnavailableError(msg)
 
 
 @cache

@@ -20,8 +20,8 @@ from gpuseg.core.weights import WeightMode, WeightRange, Weights, counting
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines import cpu_assign, cpu_distance, cpu_prepare, cpu_records
 from gpuseg.engines.base import AssignResult, AssignState, Block, LabelArray, Metric, require_distances
+from gpuseg.engines.checks import require_models, require_weights
 from gpuseg.engines.pool import run_parallel, split_rows, thread_count
-from gpuseg.errors import ContractError
 
 _NO_FLOATS = np.empty(0, np.float32)
 _NO_MASK = np.empty(0, np.bool_)
@@ -91,7 +91,7 @@ class CpuEngine:
     def moments(self, source: npt.NDArray[np.floating], weights: Weights, scales: Scales) -> Moments:
         """Read 2: see :meth:`gpuseg.engines.base.Engine.moments`."""
         n, d = source.shape
-        _require_weights(weights, scales.mode, n)
+        require_weights(weights, scales.mode, n)
         scale = _powers(scales.exponent)
 
         def work(start: int, stop: int) -> Moments:
@@ -123,8 +123,8 @@ class CpuEngine:
     ) -> list[AssignResult]:
         """Nearest centre of every row for each model: see :meth:`gpuseg.engines.base.Engine.assign`."""
         d, n = block.shape
-        _require_weights(weights, scales.mode, n)
-        _require_models(centres, states, d, n)
+        require_weights(weights, scales.mode, n)
+        require_models(centres, states, d, n)
         flat = block.reshape(-1)
         mass_bins = N_BINS if scales.mode is WeightMode.REAL else 1
         spare = _NO_FLOATS if distance is None else distance
@@ -290,33 +290,6 @@ class CpuEngine:
     triangle = staticmethod(cpu_records.triangle)
     revenue = staticmethod(cpu_records.revenue)
     category_sums = staticmethod(cpu_records.category_sums)
-
-
-def _require_weights(weights: Weights, mode: WeightMode, n_rows: int) -> None:
-    """Refuse what a kernel, which checks no bounds, would read beyond its end or add in the wrong arithmetic."""
-    held = {WeightMode.INTEGER: weights.integers.size, WeightMode.REAL: weights.reals.size}.get(
-        weights.mode, n_rows
-    )
-    if held != n_rows:
-        msg = f"{held} weights do not fit a block of {n_rows} rows; give one weight a row"
-        raise ContractError(msg)
-    if (weights.mode is WeightMode.REAL) != (mode is WeightMode.REAL):
-        modes = f"weights of mode {weights.mode.name} do not fit scales of mode {mode.name}"
-        msg = f"{modes}; take both from one WeightRange"
-        raise ContractError(msg)
-
-
-def _require_models(
-    centres: Sequence[npt.NDArray[np.float32]], states: Sequence[AssignState], d: int, n_rows: int
-) -> None:
-    """Refuse centres of other features and label buffers of other rows, for the same reason."""
-    for c, state in zip(centres, states, strict=True):
-        if c.shape[1] != d or state.labels.size != n_rows:
-            msg = (
-                f"centres of shape {c.shape} and {state.labels.size} labels do not fit a block of {n_rows} rows "
-                f"and {d} features; make both for this block"
-            )
-            raise ContractError(msg)
 
 
 def _powers(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

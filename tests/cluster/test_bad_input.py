@@ -16,7 +16,6 @@ from dask.delayed import delayed
 
 from gpuseg import KMeans
 from gpuseg.errors import (
-    EngineUnavailableError,
     InputError,
     NotFiniteError,
     RangeError,
@@ -413,13 +412,6 @@ def test_parameters_are_refused_before_data_is_read():
     ):
         with pytest.raises(InputError):
             KMeans(**parameters).fit(rows)
-
-
-def test_the_cuda_engine_is_not_there():
-    with pytest.raises(
-        EngineUnavailableError, match=r"engine='cuda' is not available.*; use engine='auto' or 'cpu'"
-    ):
-        KMeans(3, engine="cuda").fit(X)
 
 
 @pytest.mark.parametrize("value", ["abc", "-1", "1.5", "", "1e9"])
