@@ -1,0 +1,428 @@
+"""assign.cu on the emulator == the oracle in Python integers == the CPU engine: labels, limbs, bins, pass by pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpuseg.core.moments import Scales
+from gpuseg.core.weights import WeightMode, WeightRange, Weights
+from gpuseg.engines import device_assign
+from gpuseg.engines.base import AssignState, label_dtype
+from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.device_assign import AssignSizes, assign, assign_on_device
+from gpuseg.engines.device_memo import AssignMemo
+from gpuseg.errors import ContractError
+from tests.emulator.device import ORDERS, PROPS, LaunchRecord
+from tests.oracle import floats, sums
+from tests.oracle import lloyd as oracle
+from tests.strategies import KINDS, WEIGHTS, centres, same, table, weight_array
+
+# Borders of warps, blocks and tiles of rows (four rows a thread).
+ROWS = [0, 1, 31, 32, 33, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025]
+# The sizes in use, and sizes so small that every border is crossed; on the route that reads x once, and in tiles.
+FUSED = AssignSizes()
+FUSED_SMALL = AssignSizes(threads=32, values=20, window=130, reach=300, blocks=3)
+TILED = AssignSizes(values=0)
+TILED_SMALL = AssignSizes(
+    threads=32, values=0, wide_k_tile=4, chunk=2, window=32, reach=64, blocks=3, shared=640
+)
+SIZES = [FUSED, FUSED_SMALL, TILED, TILED_SMALL]
+# Few numbers of features where kernels are built for them; each must go four rows to a thread in all sizes.
+D = st.sampled_from([1, 5])
+
+
+class Task:
+    """One partition, in the arithmetic of its weights."""
+
+    def __init__(self, kind, weighting, n, d, seed):
+        self.rows = table(kind, n, d, seed)
+        self.given = weight_array(weighting, n, seed + 1) if n else None
+        facts = WeightRange.of(self.given, n)
+        self.scales = Scales.of(np.array(sums.largest(self.rows, self.given)), facts)
+        self.weights = Weights.of(self.given, self.scales.mode)
+        self.block = np.ascontiguousarray(self.rows.T)
+        self.seed = seed
+
+    def centres(self, k, step):
+        return centres(self.rows, k, self.seed + 7 * step + k)
+
+    def on_cpu(self, chosen, states, **options):
+        return CpuEngine(n_jobs=1).assign(self.block, self.weights, chosen, states, self.scales, **options)
+
+    def expected(self, points):
+        return oracle.assign(self.rows, self.given, points, self.scales.exponent)
+
+
+class OnDevice:
+    """The partition on a device, with a memo of several models."""
+
+    def __init__(self, device, task, ks, sizes):
+        self.device, self.task, self.sizes = device, task, sizes
+        d, n = task.block.shape
+        self.x = device.to_device(task.block)
+        w = task.weights
+        self.w = device.to_device(w.reals if w.mode is WeightMode.REAL else w.integers)
+        self.memo = AssignMemo.fresh(device, n, d, ks, w.mode)
+
+    def run(self, chosen, **options):
+        return assign_on_device(
+            self.device, self.x, self.w, chosen, self.memo, self.task.scales, sizes=self.sizes, **options
+        )
+
+    def labels(self):
+        return self.device.to_host(self.memo.labels)
+
+
+def all_same(found, wanted):
+    """Records one by one: a list would compare arrays by identity."""
+    return len(found) == len(wanted) and all(map(same, found, wanted))
+
+
+def require_the_oracle(result, labels, expected):
+    k, d = result.sums.total.shape
+    totals = result.sums.total.to_ints()
+    assert labels.tolist() == expected.labels
+    assert result.sums.mass.to_fractions() == expected.mass
+    assert [totals[c * d : c * d + d] for c in range(k)] == expected.total
+    assert result.sums.inertia.to_fractions() == [expected.inertia]
+
+
+@given(
+    n=st.sampled_from(ROWS),
+    d=D,
+    k=st.sampled_from([1, 2, 3, 4, 5, 8, 33]),
+    kind=st.sampled_from(KINDS),
+    weighting=st.sampled_from(WEIGHTS),
+    sizes=st.sampled_from(SIZES),
+    order=st.sampled_from(ORDERS),
+    seed=st.integers(0, 2**32 - 64),
+)
+def test_equals_the_oracle_and_the_cpu_engine(make_device, n, d, k, kind, weighting, sizes, order, seed):
+    task = Task(kind, weighting, n, d, seed)
+    device = make_device(order, seed)
+    here, there = OnDevice(device, task, [k], sizes), [AssignState.fresh(n, k)]
+    for step in range(3):
+        last = step == 2
+        points = task.centres(k, step)
+        far, near = device.empty(n, np.float32), np.full(n, np.nan, np.float32)
+        extra = {"inertia": last, "distance": far} if last else {}
+        found = here.run([points], **extra)
+        wanted = task.on_cpu([points], there, **({"inertia": True, "distance": near} if last else {}))
+        assert same(found[0], wanted[0])
+        assert same(here.labels()[0], there[0].labels)
+        if last:
+            expected = task.expected(points)
+            require_the_oracle(found[0], here.labels()[0], expected)
+            assert same(device.to_host(far), near)
+            assert near.tolist() == expected.distance
+
+
+@given(
+    n=st.sampled_from(ROWS),
+    ks=st.lists(st.integers(1, 12), min_size=2, max_size=5),
+    weighting=st.sampled_from(WEIGHTS),
+    kind=st.sampled_from(KINDS),
+    sizes=st.sampled_from([FUSED, FUSED_SMALL, replace(FUSED_SMALL, shared=2048)]),
+    order=st.sampled_from(ORDERS),
+    seed=st.integers(0, 2**32 - 64),
+    data=st.data(),
+)
+def test_several_models_each_equal_their_run_alone(
+    make_device, n, ks, weighting, kind, sizes, order, seed, data
+):
+    """Whichever take part in a pass, and whether or not sums or inertia are asked for."""
+    task = Task(kind, weighting, n, 5, seed)
+    here = OnDevice(make_device(order, seed), task, ks, sizes)
+    there = [AssignState.fresh(n, k) for k in ks]
+    for step in range(4):
+        models = data.draw(st.lists(st.sampled_from(range(len(ks))), min_size=1, unique=True))
+        options = {"sums": data.draw(st.booleans()), "inertia": data.draw(st.booleans())}
+        points = [task.centres(ks[m], step) for m in models]
+        found = here.run(points, models=models, **options)
+        for m, c, one in zip(models, points, found, strict=True):
+            assert same(one, task.on_cpu([c], [there[m]], **options)[0])
+            assert same(here.labels()[m], there[m].labels)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTS)
+@pytest.mark.parametrize("sizes", SIZES)
+def test_remembering_changes_no_bit(make_device, weighting, sizes):
+    task = Task("normal", weighting, 400, 5, 3)
+    here = OnDevice(make_device(), task, [6], sizes)
+    for step in (0, 1, 1, 2):
+        points = task.centres(6, step)
+        found = here.run([points], inertia=True)[0]
+        fresh = OnDevice(make_device(), task, [6], sizes).run([points], inertia=True)[0]
+        assert same(found.sums, fresh.sums)
+        assert fresh.moved == 400
+        assert found.moved == {0: 400, 1: found.moved, 2: found.moved}[step]
+    assert here.run([points])[0].moved == 0
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("weighting", ["none", "heavy", "real"])
+def test_no_size_and_no_order_changes_a_bit(make_device, order, weighting):
+    task = Task("mixed", weighting, 1500, 5, 11)
+    first, second = task.centres(9, 0), task.centres(9, 1)
+    states = [AssignState.fresh(1500, 9)]
+    task.on_cpu([first], states)
+    wanted = task.on_cpu([second], states, inertia=True)
+    for sizes in [*SIZES, replace(FUSED_SMALL, window=128), replace(FUSED, blocks=1)]:
+        here = OnDevice(make_device(order), task, [9], sizes)
+        here.run([first])
+        assert all_same(here.run([second], inertia=True), wanted)
+
+
+@pytest.mark.parametrize(("k", "d", "n"), [(300, 2, 70), (40, 70, 33), (5, 256, 40)])
+def test_wide_labels_and_many_features(make_device, k, d, n):
+    """What does not fit shared memory or registers goes in tiles, with the sizes in use."""
+    task = Task("normal", "none", n, d, 5)
+    here, there = OnDevice(make_device(), task, [k], FUSED), [AssignState.fresh(n, k)]
+    assert here.memo.labels.dtype == label_dtype(k)
+    for step in range(2):
+        points = task.centres(k, step)
+        found = here.run([points], inertia=True)
+        assert all_same(found, task.on_cpu([points], there, inertia=True))
+        assert same(here.labels()[0], there[0].labels)
+
+
+def test_more_clusters_than_16_bits_count(make_device):
+    n, k = 33, 65_537
+    task = Task("normal", "none", n, 1, 5)
+    here = OnDevice(make_device(), task, [k], TILED)
+    assert here.memo.labels.dtype == np.int32
+    for step in range(2):
+        points = np.sort(np.random.default_rng(step).normal(size=(k, 1)).astype(np.float32), axis=0)[::-1]
+        (found,) = here.run([points])
+        nearest = floats.chain(task.rows, points).argmin(1)
+        assert here.labels()[0].tolist() == nearest.tolist()
+        assert found.sums.mass.to_ints() == np.bincount(nearest, minlength=k).tolist()
+        totals = [0] * k
+        for c, x in zip(nearest.tolist(), task.rows[:, 0].tolist(), strict=True):
+            totals[c] += sums.fixed(x, int(task.scales.exponent[0]))
+        assert found.sums.total.to_ints() == totals
+
+
+def test_tiles_of_clusters_and_entries(make_device):
+    task = Task("normal", "integer", 100, 5, 6)
+    device = make_device("random", 1)
+    here = OnDevice(device, task, [33], TILED_SMALL)
+    here.run([task.centres(33, 0)])
+    # 33 clusters of 7 entries, 16 x 1 to a tile: 3 x 7 tiles.
+    sums = next(launch for launch in device.launches if launch.kernel.startswith("assign_sums"))
+    assert sums.grid == (1, 21, 1)
+    (found,) = here.run([task.centres(33, 1)])
+    assert same(found.sums, task.on_cpu([task.centres(33, 1)], [AssignState.fresh(100, 33)])[0].sums)
+
+
+def test_more_tiles_than_the_grid_takes(make_device, monkeypatch):
+    monkeypatch.setattr(device_assign, "MAX_GRID_Y", 2)
+    task = Task("normal", "integer", 100, 5, 6)
+    device = make_device()
+    found = OnDevice(device, task, [33], TILED_SMALL).run([task.centres(33, 0)])
+    assert {launch.grid[1] for launch in device.launches} == {1, 2}
+    assert all_same(found, task.on_cpu([task.centres(33, 0)], [AssignState.fresh(100, 33)]))
+
+
+@pytest.mark.parametrize("weighting", WEIGHTS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_verb_takes_the_states_of_any_engine(make_device, weighting, order):
+    """Host arrays in and out; what one engine remembers serves the other; labels of two widths in one call."""
+    task = Task("ties", weighting, 300, 5, 4)
+    ks = [3, 300, 8]
+    states, there = ([AssignState.fresh(300, k) for k in ks] for _ in range(2))
+    for step in range(3):
+        points = [task.centres(k, step) for k in ks]
+        wanted = task.on_cpu(points, there, inertia=True)
+        if step == 1:
+            found = task.on_cpu(points, states, inertia=True)
+        else:
+            device = make_device(order)
+            found = assign(device, task.block, task.weights, points, states, task.scales, inertia=True)
+        assert all_same(found, wanted)
+        assert all_same(states, there)
+
+
+def test_without_sums_a_state_forgets_them(make_device):
+    task = Task("normal", "none", 50, 5, 4)
+    states, near = [AssignState.fresh(50, 3)], np.empty(50, np.float32)
+    points = [task.centres(3, 0)]
+    assign(make_device(), task.block, task.weights, points, states, task.scales)
+    assert states[0].sums is not None
+    (found,) = assign(
+        make_device(), task.block, task.weights, points, states, task.scales, sums=False, distance=near
+    )
+    assert states[0].sums is None
+    assert found.moved == 0
+    assert not any(found.sums.total.to_ints())
+    assert near.tolist() == task.expected(points[0]).distance
+
+
+@pytest.mark.parametrize("sizes", [FUSED, FUSED_SMALL, TILED])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_parts_and_sums_are_carried_in_time(make_device, sizes, sign):
+    # w x = 1 - 2**-46, which rounds up to 2**40 on its scale: the largest term, thousands of times in one cluster.
+    n = 5000
+    reals = np.full(n, 1 + 2**-23, np.float32)
+    block = np.full((1, n), sign * (1 - 2**-23), np.float32)
+    scales = Scales(WeightMode.REAL, np.array([40]), np.array([40]))
+    task = Task("normal", "real", n, 1, 0)
+    task.block, task.scales, task.weights = (
+        block,
+        scales,
+        Weights(WeightMode.REAL, np.empty(0, np.int64), reals),
+    )
+    here = OnDevice(make_device(), task, [1], sizes)
+    here.run([np.zeros((1, 1), np.float32)])
+    (found,) = here.run([np.zeros((1, 1), np.float32)], inertia=True)
+    assert found.sums.total.to_ints() == [sign * n * 2**40]
+    assert found.moved == 0
+
+
+@pytest.mark.parametrize("sizes", [FUSED, TILED])
+def test_sums_leave_64_bits(make_device, sizes):
+    n = 3000
+    task = Task("normal", "integer", n, 1, 0)
+    task.block = np.full((1, n), np.float32(2 - 2.0**-23))
+    task.scales = Scales(WeightMode.INTEGER, np.array([39]), np.array([78]))
+    task.weights = Weights(WeightMode.INTEGER, np.full(n, 2**31 - 1, np.int64), np.empty(0, np.float32))
+    here = OnDevice(make_device(), task, [2], sizes)
+    low, high = (np.array(c, np.float32).reshape(2, 1) for c in ([2, 5], [5, 2]))
+    for points, c in ((low, 0), (high, 1)):
+        (found,) = here.run([points], inertia=True)
+        assert found.sums.total.to_ints()[c] == n * (2**31 - 1) * (2**40 - 2**16)
+        assert found.sums.total.to_ints()[1 - c] == 0
+        assert found.sums.mass.to_ints()[c] == n * (2**31 - 1)
+        assert found.sums.inertia.to_fractions()[0] == n * (2**31 - 1) * 2.0**-46
+
+
+@pytest.mark.parametrize("sizes", [FUSED, TILED])
+@pytest.mark.parametrize("weighting", ["integer", "real"])
+def test_rows_of_weight_zero_get_a_label_and_count_nowhere(make_device, sizes, weighting):
+    task = Task("normal", weighting, 300, 5, 5)
+    spoilt = task.block.copy()
+    spoilt[:, task.given == 0] = np.float32(3e38)
+    spoilt[0, np.flatnonzero(task.given == 0)[0]] = np.nan
+    points = task.centres(4, 0)
+    wanted = OnDevice(make_device(), task, [4], sizes).run([points], inertia=True)[0].sums
+    task.block = spoilt
+    found = OnDevice(make_device(), task, [4], sizes).run([points], inertia=True)[0]
+    assert same(found.sums, wanted)
+    assert found.moved == 300
+
+
+@pytest.mark.parametrize("sizes", [FUSED, TILED])
+@pytest.mark.parametrize(
+    ("value", "weights", "message"),
+    [
+        (np.nan, None, "does not fit its fixed-point scale"),
+        (np.inf, None, "does not fit its fixed-point scale"),
+        (4.0, None, "does not fit its fixed-point scale"),
+        (-2.0, None, "does not fit its fixed-point scale"),
+        (1.0, np.array([1, -1], np.int64), "weight is negative"),
+        (1.0, np.array([1, 2**31], np.int64), "weight is negative"),
+        (1.0, np.array([1, np.nan], np.float32), "weight is negative"),
+        (1.0, np.array([1, np.inf], np.float32), "weight is negative"),
+        (1.0, np.array([1, -1e-45], np.float32), "weight is negative"),
+    ],
+)
+def test_what_the_scan_should_have_refused_is_refused(make_device, sizes, value, weights, message):
+    """And nothing is remembered of the pass."""
+    mode, integers, reals = WeightMode.NONE, np.empty(0, np.int64), np.empty(0, np.float32)
+    if weights is not None and weights.dtype == np.int64:
+        mode, integers = WeightMode.INTEGER, weights
+    elif weights is not None:
+        mode, reals = WeightMode.REAL, weights
+    task = Task("normal", "none", 2, 1, 0)
+    task.block = np.array([[0.5, value]], np.float32)
+    task.scales = Scales(mode, np.array([39]), np.array([78]))
+    task.weights = Weights(mode, integers, reals)
+    here = OnDevice(make_device(), task, [1], sizes)
+    with pytest.raises(ContractError, match=message):
+        here.run([np.zeros((1, 1), np.float32)])
+    assert here.memo.known == [False]
+
+
+@pytest.mark.parametrize("sizes", [FUSED, TILED])
+def test_a_distance_beyond_float32_has_no_inertia(make_device, sizes):
+    task = Task("normal", "none", 3, 1, 0)
+    task.block = np.array([[0, 1, 1.9]], np.float32)
+    task.scales = Scales(WeightMode.NONE, np.array([39]), np.array([78]))
+    here = OnDevice(make_device(), task, [1], sizes)
+    far = np.array([[2e19]], np.float32)
+    here.run([far])
+    with pytest.raises(ContractError, match="not finite"):
+        here.run([far], inertia=True)
+    assert here.memo.known == [False]
+
+
+def test_what_does_not_fit_is_refused(make_device):
+    task = Task("normal", "real", 40, 5, 3)
+    c, state = task.centres(2, 0), AssignState.fresh(40, 2)
+    device = make_device()
+
+    def run(
+        block=task.block, weights=task.weights, points=(c,), states=(state,), scales=task.scales, **options
+    ):
+        return assign(device, block, weights, points, states, scales, **options)
+
+    with pytest.raises(ContractError, match="40 weights do not fit a block of 39 rows"):
+        run(block=np.ascontiguousarray(task.block[:, :39]))
+    with pytest.raises(ContractError, match=r"centres of shape \(2, 4\)"):
+        run(points=[np.ascontiguousarray(c[:, :4])])
+    with pytest.raises(ContractError, match=r"centres of shape \(0, 5\)"):
+        run(points=[c[:0]])
+    with pytest.raises(ContractError, match="39 labels do not fit"):
+        run(states=[AssignState.fresh(39, 2)])
+    with pytest.raises(ContractError, match="meet scales of mode NONE"):
+        run(scales=Scales(WeightMode.NONE, task.scales.exponent, task.scales.square_exponent))
+    with pytest.raises(ContractError, match="2 models cannot share"):
+        run(points=[c, c], states=[state, AssignState.fresh(40, 2)], distance=np.empty(40, np.float32))
+    assert device.launches == []
+    run()
+    state.labels[7] = 2
+    with pytest.raises(ContractError, match="remembers label 2 of 2 clusters"):
+        run()
+    with pytest.raises(ContractError, match="do not share a memo"):
+        AssignMemo.fresh(device, 40, 5, [3, 300], WeightMode.NONE)
+    with pytest.raises(ContractError, match="do not share a memo"):
+        AssignMemo.fresh(device, 40, 5, [3, 0], WeightMode.NONE)
+    memo = AssignMemo.fresh(device, 40, 5, [3], WeightMode.NONE)
+    with pytest.raises(ContractError, match="do not fit a memo of 3 clusters, 5 features"):
+        assign_on_device(
+            device, device.to_device(task.block), device.empty(0, np.int64), [c], memo, task.scales
+        )
+
+
+def test_launches_fit_the_rows_and_share_one_read(make_device):
+    """A sweep of k in one launch; then what no longer fits beside the others goes into a second one."""
+    task = Task("normal", "none", 3000, 5, 2)
+    device = make_device()
+    ks = list(range(2, 11))
+    here = OnDevice(device, task, ks, FUSED)
+    here.run([task.centres(k, 0) for k in ks], inertia=True)
+    clusters, entries = sum(ks), 7
+    slots = clusters * entries + 33 * len(ks)
+    # 17 groups of 4 centres; models; scales; 16 bytes an entry (8 wide, two parts of 4).
+    shared = 17 * 4 * 5 * 4 + 48 * len(ks) + 8 * 5 + 16 * slots
+    assert device.launches == [
+        LaunchRecord("assign_rows<NONE, u8>", (3, 1, 1), (256, 1, 1), shared),
+        LaunchRecord("assign_merge", (-(-slots // 32), 1, 1), (96, 1, 1), 96 * 16),
+    ]
+    device.launches.clear()
+    device.props = replace(PROPS, max_shared=shared - 1)
+    here.run([task.centres(k, 1) for k in ks], inertia=True)
+    assert [launch.kernel for launch in device.launches] == ["assign_rows<NONE, u8>", "assign_merge"] * 2
+
+
+def test_few_clusters_get_copies_that_keep_lanes_apart(make_device):
+    task = Task("normal", "none", 100, 5, 2)
+    device = make_device()
+    OnDevice(device, task, [2], FUSED).run([task.centres(2, 0)])
+    # 2 clusters x 7 entries + rows that moved: 8 bytes wide and 32 copies of two parts.
+    assert device.launches[0].shared == 4 * 5 * 4 + 48 + 8 * 5 + 15 * (8 + 32 * 8)
