@@ -84,6 +84,11 @@ def init_job(file: str, out: Path, stated: Mapping[str, str]) -> str:
 
 def _unguessed(missing: list[str], draft: Draft, columns: list[Column]) -> str:
     """Which roles nothing points to, and what there is to choose from."""
+    if len(columns) == 1 and re.search(r"\S\s+\S", columns[0].name):
+        return (
+            f"one column only, {columns[0].name!r}: fields between spaces cannot be read; put commas between "
+            "them, for example with sed -E 's/^ +//; s/ +/,/g' OLD > NEW.csv"
+        )
     listed = ", ".join(
         f"{column.name} ({column.kind}{f', such as {column.example}' if column.example else ''})"
         for column in columns
@@ -93,8 +98,19 @@ def _unguessed(missing: list[str], draft: Draft, columns: list[Column]) -> str:
     numbered = f"; {headless}, so the columns are numbered" if headless else ""
     return (
         f"no column looks like the {' or the '.join(missing)}; name {'it' if len(missing) == 1 else 'them'}: {options} "
-        f"(the columns are {listed}{numbered})"
+        f"(the columns are {listed}{numbered}){_with_decimals(missing, columns)}"
     )
+
+
+def _with_decimals(missing: list[str], columns: list[Column]) -> str:
+    """Ids that a program made floats of, because some were empty: 1.0 is another text than 1."""
+    if "customer" not in missing:
+        return ""
+    as_whole = [Column(column.name, "whole") for column in columns if column.kind == "number"]
+    name = guess_roles(as_whole, {})[0].get("customer")
+    if name is None:
+        return ""
+    return f"; {name} holds numbers with decimals, as 1.0 for 1: write them as whole numbers or text"
 
 
 def _no_amount(draft: Draft, columns: list[Column]) -> str:

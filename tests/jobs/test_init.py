@@ -184,6 +184,26 @@ def test_prices_of_pieces_become_money_of_lines(init):
     assert [row["amount"] for row in rows(job)] == [765, -255]
 
 
+def test_fields_between_spaces_are_told(init):
+    text = " customer_id  date  dollars\n 00001 19970101 11.77\n 00002 19970112 12.00\n"
+    with pytest.raises(
+        InputError, match=r"one column only.*fields between spaces cannot be read; put commas"
+    ) as caught:
+        init(text)
+    assert "no column looks like" not in str(caught.value)
+
+
+def test_ids_that_became_floats_are_told(init):
+    text = "customer_id,date,amount\n1.0,2024-01-01,1.5\n2.0,2024-01-02,2.5\n"
+    with pytest.raises(
+        InputError, match=r"customer_id holds numbers with decimals, as 1.0 for 1: write them as whole"
+    ):
+        init(text)
+    with pytest.raises(InputError) as caught:
+        init(text.replace("customer_id", "weight"))
+    assert "with decimals" not in str(caught.value)
+
+
 def test_a_column_that_nothing_points_to_is_asked_for(init, tmp_path):
     text = "a,b,c\nx,2024-01-01,1.5\n"
     with pytest.raises(InputError) as caught:
@@ -252,7 +272,8 @@ def test_a_job_file_is_never_written_over(init, tmp_path):
 
 def test_the_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.csv").write_text("who,when,paid\n1,2024-01-01,1\n")
+    rows = "".join(f"{number},2024-01-01,1\n" for number in range(9))
+    (tmp_path / "a.csv").write_text(f"who,when,paid\n{rows}")
     result = CliRunner().invoke(jobs, ["init", "a.csv", "--customer", "who"])
     assert result.exit_code == 0, result.stderr
     assert "Written: job.yaml. Read and correct it, then: gpuseg check job.yaml" in result.stdout
@@ -280,7 +301,10 @@ def test_the_use_case_in_comments_runs_as_it_stands(init):
     told = [line.removeprefix("# ") for line in lines[start:stop]]
     job, _, _ = init(GERMAN, "cp1252", "Umsätze.csv")
     out = Path(job.locate("job.yaml"))
-    out.write_text("\n".join([*lines[:start], *told, *lines[stop:]]), encoding="utf-8")
+    few = [
+        line.replace("[3, 4, 5, 6, 7, 8]", "[3, 4]") for line in lines[stop:]
+    ]  # as few as the customers here
+    out.write_text("\n".join([*lines[:start], *told, *few]), encoding="utf-8")
     job = read_job(out)
     assert job.use_case.outcome_window == (dt.date(2024, 3, 23), dt.date(2024, 3, 28))
     # The records' own file is read as they are, though only its path is named.
