@@ -1,7 +1,7 @@
 """Builds a kernel source for the host: g++, cached by a hash of everything that goes in.
 
-``BUILDS`` has one entry a way of building; a further checker is a further entry (and, where it needs one, its own
-runtime).
+``BUILDS`` has one entry a way of building: ``plain`` is fast, ``asan`` has the sanitizers of gcc, ``check`` has every
+load and store of a kernel answered by host/check.cpp.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,13 +23,49 @@ HOST = Path(__file__).parent / "host"
 
 @dataclass(frozen=True)
 class Build:
-    """A way of building: flags of the kernel, flags of the runtime."""
+    """A way of building: flags of the kernel, flags and sources of the runtime."""
 
     kernel: tuple[str, ...]
     runtime: tuple[str, ...]
+    sources: tuple[str, ...] = ("runtime.cpp",)
 
 
-BUILDS = {"plain": Build(kernel=("-O1",), runtime=("-O2",))}
+# What no kernel may rely on. Not shift-base: a negative number may be shifted to the left.
+UNDEFINED = (
+    "signed-integer-overflow",
+    "shift-exponent",
+    "integer-divide-by-zero",
+    "bounds",
+    "alignment",
+    "null",
+    "pointer-overflow",
+    "float-cast-overflow",
+    "bool",
+    "enum",
+    "unreachable",
+    "return",
+)
+# DWARF 4: addr2line of binutils 2.40 takes the wrong file for what is inlined under DWARF 5.
+LINES = "-gdwarf-4"
+# -fno-tree-sra: a float4 is loaded whole, as a GPU does. -fno-tree-loop-distribute-patterns: a loop that fills memory
+# stays a loop, memset would go unseen; -fno-tree-vectorize: one store stays one store.
+SEEN = ("-fno-tree-sra", "-fno-tree-loop-distribute-patterns", "-fno-tree-vectorize")
+BUILDS = {
+    "plain": Build(kernel=("-O1",), runtime=("-O2",)),
+    "asan": Build(
+        kernel=(
+            *("-O1", LINES, "-DGPUSEG_ASAN", f"-fsanitize=address,{','.join(UNDEFINED)}"),
+            *("-fsanitize-recover=address", "-fno-wrapv"),
+        ),
+        runtime=("-O2", "-DGPUSEG_ASAN"),
+        sources=("runtime.cpp", "asan.cpp"),
+    ),
+    "check": Build(
+        kernel=("-O1", LINES, "-DGPUSEG_CHECK", "-fsanitize=thread", *SEEN),
+        runtime=("-O2", "-DGPUSEG_CHECK"),
+        sources=("runtime.cpp", "check.cpp"),
+    ),
+}
 
 # -ffp-contract=off: a product and a sum stay apart. -fwrapv: signed overflow wraps as it does on a GPU; without it g++
 # may widen a product to what was meant. -fno-gnu-unique, -fvisibility=hidden and -Bsymbolic keep the static variables
@@ -56,29 +92,36 @@ class BuildError(RuntimeError):
     """g++ refused a kernel; the message is its own."""
 
 
+@dataclass(frozen=True)
+class Library:
+    """A loaded build, and where it lies."""
+
+    functions: ctypes.CDLL
+    path: Path
+
+
 @cache
 def unavailable() -> str | None:
     """Why kernels cannot run here, or None."""
     if platform.machine() != "x86_64":
         return f"the emulator switches fibers on x86-64 only, this is {platform.machine()}"
-    if shutil.which("g++") is None or shutil.which("nm") is None:
-        return "the emulator needs g++ and nm on PATH"
+    missing = [tool for tool in ("g++", "nm", "addr2line") if shutil.which(tool) is None]
+    if missing:
+        return f"the emulator needs {', '.join(missing)} on PATH"
     if not _has_fma():
         return "the emulator's builds need a processor with fma"
     return None
 
 
-def build(
-    source: str, names: Sequence[str], defines: Mapping[str, int | str], how: str = "plain"
-) -> ctypes.CDLL:
+def build(source: str, names: Sequence[str], defines: Mapping[str, int | str], how: str = "plain") -> Library:
     """Load the host build of ``source``; ``names`` are C++ expressions for its kernels, in table order."""
     return _loaded(source, tuple(names), tuple(sorted((k, str(v)) for k, v in defines.items())), how)
 
 
 @cache
-def _loaded(
-    source: str, names: tuple[str, ...], defines: tuple[tuple[str, str], ...], how: str
-) -> ctypes.CDLL:
+def _loaded(source: str, names: tuple[str, ...], defines: tuple[tuple[str, str], ...], how: str) -> Library:
+    if how == "asan" and not asan_is_loaded():
+        raise BuildError("the asan build runs in a process that was started with asan_environment() only")
     library = _library(source, names, defines, how)
     loaded = ctypes.CDLL(str(library))
     loaded.gpuseg_signature.restype = ctypes.c_char_p
@@ -86,7 +129,41 @@ def _loaded(
     loaded.gpuseg_poison.argtypes = (ctypes.c_long, ctypes.c_ulonglong)
     for offset, size in _static_shared(library):
         loaded.gpuseg_poison(offset, size)
-    return loaded
+    return Library(loaded, library)
+
+
+def asan_environment() -> dict[str, str] | None:
+    """What a process needs in its environment to load the asan build, or None where gcc has no libasan."""
+    path = _run("g++", "-print-file-name=libasan.so").stdout.strip()
+    if not Path(path).is_absolute():
+        return None
+    # Python and its libraries leak by design. A report becomes the error of a launch, every time that it occurs.
+    options = "detect_leaks=0:halt_on_error=0:suppress_equal_pcs=0:log_path=/dev/null"
+    return {"LD_PRELOAD": path, "ASAN_OPTIONS": options}
+
+
+def asan_is_loaded() -> bool:
+    """Whether this process was started with libasan."""
+    return hasattr(ctypes.CDLL(None), "__asan_poison_memory_region")
+
+
+def asan_functions() -> tuple[Callable[[int, int], None], Callable[[int, int], None]]:
+    """Make bytes from an address on poisonous, and harmless again."""
+    loaded = ctypes.CDLL(None)
+    both = getattr(loaded, "__asan_poison_memory_region"), getattr(loaded, "__asan_unpoison_memory_region")
+    for function in both:
+        function.argtypes = (ctypes.c_size_t, ctypes.c_size_t)
+        function.restype = None
+    return both
+
+
+@cache
+def line_of(library: Path, pc: int) -> str:
+    """``file:line`` of the kernel source at an offset in a build, the dialect's own lines left out."""
+    listed = _run("addr2line", "-i", "-e", str(library), hex(pc)).stdout
+    frames = [line.split(" (")[0].rsplit("/", 1)[-1] for line in listed.split("\n") if line]
+    own = [frame for frame in frames if not (HOST / frame.split(":")[0]).exists()]
+    return (own or frames)[0]
 
 
 def _library(source: str, names: tuple[str, ...], defines: tuple[tuple[str, str], ...], how: str) -> Path:
@@ -95,26 +172,33 @@ def _library(source: str, names: tuple[str, ...], defines: tuple[tuple[str, str]
     flags = (*COMMON, *BUILDS[how].kernel, *(f"-D{name}={value}" for name, value in defines))
     target = _cached(flags, text, ".so")
     if not target.exists():
-        link = ("-shared", "-Wl,-Bsymbolic", str(_runtime(how)))
-        _compile((*flags, "-include", "dialect.h", "-x", "c++", "-", "-x", "none", *link), text, target)
+        made = _compiled((*flags, "-include", "dialect.h", "-c", "-x", "c++", "-"), text, target, ".o")
+        # Linked without the sanitizers' flags, which would add their libraries.
+        linked = _compiled(
+            ("-shared", "-Wl,-Bsymbolic", str(made), *map(str, _runtime(how))), "", target, ".so"
+        )
+        made.unlink()
+        # Two processes may build the same thing; the last rename wins, with the same contents.
+        linked.replace(target)
     return target
 
 
 @cache
-def _runtime(how: str) -> Path:
-    text = (HOST / "runtime.cpp").read_text(encoding="utf-8")
+def _runtime(how: str) -> list[Path]:
     flags = (*COMMON, *BUILDS[how].runtime)
-    target = _cached(flags, text, ".o")
-    if not target.exists():
-        _compile((*flags, "-c", "-x", "c++", "-"), text, target)
-    return target
+    objects = []
+    for name in BUILDS[how].sources:
+        text = (HOST / name).read_text(encoding="utf-8")
+        target = _cached((*flags, name), text, ".o")
+        if not target.exists():
+            _compiled((*flags, "-c", "-x", "c++", "-"), text, target, ".o").replace(target)
+        objects.append(target)
+    return objects
 
 
 def _static_shared(library: Path) -> list[tuple[int, int]]:
     """Offset from gpuseg_launch and size of every __shared__ array: the static variables inside functions."""
-    listed = subprocess.run(
-        ["nm", "-S", "--defined-only", str(library)], check=True, capture_output=True, text=True
-    ).stdout
+    listed = _run("nm", "-S", "--defined-only", str(library)).stdout
     rows = [line.split() for line in listed.splitlines()]
     base = next(int(row[0], 16) for row in rows if row[-1] == "gpuseg_launch")
     return [
@@ -124,23 +208,23 @@ def _static_shared(library: Path) -> list[tuple[int, int]]:
     ]
 
 
-def _compile(flags: Sequence[str], text: str, target: Path) -> None:
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, suffix=target.suffix, delete=False) as file:
-        partial = Path(file.name)
-    done = subprocess.run(
-        ["g++", *flags, "-o", str(partial)],
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "LC_ALL": "C"},
-    )
+def _compiled(flags: Sequence[str], text: str, beside: Path, suffix: str) -> Path:
+    """A new file with what g++ makes of ``text``."""
+    beside.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=beside.parent, suffix=suffix, delete=False) as file:
+        made = Path(file.name)
+    done = _run("g++", *flags, "-o", str(made), text=text, check=False)
     if done.returncode != 0:
-        partial.unlink()
+        made.unlink()
         raise BuildError(done.stderr)
-    # Two processes may build the same thing; the last rename wins, with the same contents.
-    partial.replace(target)
+    return made
+
+
+def _run(*command: str, text: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+    # A preloaded libasan is for this process, not for the compiler.
+    environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}
+    environment["LC_ALL"] = "C"
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=check, env=environment)
 
 
 def _cached(flags: Sequence[str], text: str, suffix: str) -> Path:
@@ -158,7 +242,7 @@ def _cache_folder() -> Path:
 
 @cache
 def _compiler_version() -> str:
-    return subprocess.run(["g++", "-v"], check=True, capture_output=True, text=True).stderr
+    return _run("g++", "-v").stderr
 
 
 def _has_fma() -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import re
 import threading
 import weakref
 from collections import deque
@@ -23,7 +24,7 @@ import numpy as np
 
 from gpuseg.engines.launch import DeviceProps
 from gpuseg.errors import DeviceMemoryError
-from tests.emulator.build import build
+from tests.emulator.build import BUILDS, Library, asan_functions, asan_is_loaded, build, line_of
 
 ORDERS = ("forward", "reverse", "random")
 # One multiprocessor: a grid is small, and a thousand rows go round its stride loop.
@@ -39,7 +40,7 @@ _ALIGNMENT = 256
 
 
 class EmulationError(RuntimeError):
-    """A kernel did what a GPU would not forgive: deadlock, divergent shuffle, failed assertion."""
+    """A kernel did what a GPU would not forgive: deadlock, divergent shuffle, failed assertion, a checker's find."""
 
 
 class ArgumentError(TypeError):
@@ -56,6 +57,23 @@ class EmulatedArray:
         self._buffer = np.empty(self.nbytes + 3 * _ALIGNMENT, np.uint8)
         start = -self._buffer.ctypes.data % _ALIGNMENT + _ALIGNMENT
         self._bytes = self._buffer[start : start + self.nbytes]
+        self.written: np.ndarray | None = None  # one a byte, kept by the check build
+        if asan_is_loaded():
+            self._guard(start)
+
+    def _guard(self, start: int) -> None:
+        """AddressSanitizer's redzones around the bytes that are ours."""
+        poison, unpoison = asan_functions()
+        whole, size = self._buffer.ctypes.data, self._buffer.nbytes
+        end = start + self.nbytes
+        poison(whole, start)
+        poison(whole + end, size - end)
+        weakref.finalize(self, unpoison, whole, size).atexit = False
+
+    def mark_written(self, written: bool) -> None:
+        """All of it, or nothing."""
+        if self.written is not None:
+            self.written.fill(written)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise ArgumentError("a device array was used as a host array; copy it with to_host first")
@@ -83,6 +101,39 @@ class LaunchRecord:
     shared: int
 
 
+@dataclass(frozen=True)
+class LineTraffic:
+    """What one load or store of a source line did in one launch; see host/check.cpp."""
+
+    line: str
+    kind: str
+    space: str
+    size: int
+    requests: int
+    accesses: int
+    sectors: int
+    moved: int
+    wavefronts: int
+    least: int
+
+
+@dataclass(frozen=True)
+class LaunchTraffic:
+    """What one launch did."""
+
+    launch: LaunchRecord
+    lines: tuple[LineTraffic, ...]
+
+
+class _CRegion(ctypes.Structure):
+    _fields_ = (
+        ("address", ctypes.c_ulonglong),
+        ("size", ctypes.c_ulonglong),
+        ("written", ctypes.c_void_p),
+        ("writable", ctypes.c_int),
+    )
+
+
 class _CLaunch(ctypes.Structure):
     _fields_ = (
         ("grid", ctypes.c_uint * 3),
@@ -90,7 +141,25 @@ class _CLaunch(ctypes.Structure):
         ("shared", ctypes.c_ulonglong),
         ("seed", ctypes.c_ulonglong),
         ("order", ctypes.c_int),
+        ("strict", ctypes.c_int),
+        ("count", ctypes.c_int),
+        ("region_count", ctypes.c_uint),
+        ("regions", ctypes.POINTER(_CRegion)),
     )
+
+
+class _CLineCount(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_uint) for name in ("pc", "kind", "space", "size")),
+        *(
+            (name, ctypes.c_ulonglong)
+            for name in ("requests", "accesses", "sectors", "moved", "wavefronts", "least")
+        ),
+    )
+
+
+_KINDS = ("read", "write", "atomic")
+_SPACES = ("global", "shared")
 
 
 class EmulatedEvent:
@@ -187,6 +256,10 @@ class EmulatedDevice:
         Of the random order, of the garbage in fresh memory, of the order of deferred work.
     props : DeviceProps
         Limits that launches and allocations are held to.
+    strict : bool, optional
+        Whether a thread that returns before a barrier is an error; by default in the check build.
+    count : bool, default False
+        Whether the check build counts traffic, into ``traffic``: one entry a launch.
     deferred : bool, default False
         Whether launches, uploads and fills run only when somebody waits: streams in a seeded order, but for their
         events. Otherwise each runs at once.
@@ -200,8 +273,15 @@ class EmulatedDevice:
         props: DeviceProps = PROPS,
         *,
         deferred: bool = False,
+        strict: bool | None = None,
+        count: bool = False,
     ) -> None:
         self.how = how or os.environ.get("GPUSEG_EMULATED", "plain")
+        if self.how not in BUILDS or (count and self.how != "check"):
+            raise ArgumentError(f"how={self.how!r}, count={count}: one of {list(BUILDS)}; check alone counts")
+        self.strict = self.how == "check" if strict is None else strict
+        self.count = count
+        self.traffic: list[LaunchTraffic] = []
         self.order = order
         self.seed = seed
         self.props = props
@@ -226,6 +306,7 @@ class EmulatedDevice:
     def zeros(self, shape: int | tuple[int, ...], dtype: Any) -> EmulatedArray:
         array = self.empty(shape, dtype) if self._streams.deferred else self._allocate(shape, dtype)
         self.stream.do(lambda: array._bytes.fill(0))
+        array.mark_written(True)
         return array
 
     def to_device(self, array: np.ndarray) -> EmulatedArray:
@@ -235,6 +316,7 @@ class EmulatedDevice:
         source = array.copy() if self._streams.deferred else array
         target = (self.empty if self._streams.deferred else self._allocate)(array.shape, array.dtype)
         self.stream.do(lambda: np.copyto(target.contents, source))
+        target.mark_written(True)
         return target
 
     def to_host(self, array: EmulatedArray) -> np.ndarray:
@@ -259,6 +341,7 @@ class EmulatedDevice:
                 f"upload of {source.dtype} {source.shape} to {target.dtype} {target.shape}: they must be alike"
             )
         stream.do(lambda: np.copyto(target.contents, source))
+        target.mark_written(True)
 
     def release(self) -> None:
         self.releases += 1
@@ -269,6 +352,8 @@ class EmulatedDevice:
             self._streams.drain()  # what waits to run holds memory too
         self.memory.take(wanted, self.props.total_memory)
         array = EmulatedArray(shape, dtype)
+        if self.how == "check":
+            array.written = np.zeros(max(array.nbytes, 1), np.uint8)
         weakref.finalize(array, self.memory.give, wanted).atexit = False
         return array
 
@@ -321,12 +406,12 @@ class EmulatedKernel:
     # A host build keeps its state in static variables, and ctypes releases the interpreter's lock.
     _lock = threading.Lock()
 
-    def __init__(self, device: EmulatedDevice, library: ctypes.CDLL, index: int, name: str) -> None:
+    def __init__(self, device: EmulatedDevice, library: Library, index: int, name: str) -> None:
         self._device = device
         self._library = library
         self._index = index
         self._name = name
-        self.signature = tuple(library.gpuseg_signature(index).decode().split())
+        self.signature = tuple(library.functions.gpuseg_signature(index).decode().split())
 
     def __call__(
         self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared: int = 0
@@ -347,11 +432,69 @@ class EmulatedKernel:
     def _run(self, record: LaunchRecord, values: Sequence[np.ndarray], args: Sequence[Any]) -> None:
         device = self._device
         pointers = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
-        launch = _CLaunch(record.grid, record.block, record.shared, device.seed, ORDERS.index(device.order))
+        regions = self._regions(args)
+        launch = _CLaunch(
+            record.grid,
+            record.block,
+            record.shared,
+            device.seed,
+            ORDERS.index(device.order),
+            device.strict,
+            device.count,
+            len(regions),
+            regions,
+        )
         with self._lock:
-            message = self._library.gpuseg_launch(self._index, ctypes.byref(launch), pointers)
+            message = self._library.functions.gpuseg_launch(self._index, ctypes.byref(launch), pointers)
+            counted = self._counted() if device.count else ()
         if message is not None:
-            raise EmulationError(f"{self._name}: {message.decode()}")
+            raise EmulationError(f"{self._name}: {self._readable(message.decode())}")
+        if device.count:
+            device.traffic.append(LaunchTraffic(record, counted))
+
+    def _regions(self, args: Sequence[Any]) -> ctypes.Array[_CRegion]:
+        """The arrays of a launch; one that is passed twice is writable if one parameter may write."""
+        arrays: dict[int, tuple[EmulatedArray, bool]] = {}
+        for code, value in zip(self.signature, args, strict=True):
+            if code.startswith("*"):
+                before = arrays.get(value.address, (value, False))[1]
+                arrays[value.address] = value, before or not code.startswith("*c")
+        return (_CRegion * len(arrays))(
+            *(
+                _CRegion(
+                    address,
+                    array.nbytes,
+                    None if array.written is None else array.written.ctypes.data,
+                    writable,
+                )
+                for address, (array, writable) in arrays.items()
+            )
+        )
+
+    def _counted(self) -> tuple[LineTraffic, ...]:
+        room = self._library.functions.gpuseg_lines(None, 0)
+        lines = (_CLineCount * room)()
+        self._library.functions.gpuseg_lines(lines, room)
+        return tuple(
+            LineTraffic(
+                line_of(self._library.path, line.pc),
+                _KINDS[line.kind],
+                _SPACES[line.space],
+                *(getattr(line, name) for name, _ in _CLineCount._fields_[3:]),
+            )
+            for line in lines
+        )
+
+    def _readable(self, message: str) -> str:
+        """Addresses as lines of the source; of a report of AddressSanitizer what happened and where."""
+        report = re.search(
+            r"AddressSanitizer: ([\w-]+).*?^((?:READ|WRITE) of size \d+).*?^ +#0.*?([^/\s]+:\d+)",
+            message,
+            re.DOTALL | re.MULTILINE,
+        )
+        if report:
+            return f"{report[3]}: {report[1]}: {report[2]}"
+        return re.sub(r"<pc (\w+)>", lambda found: line_of(self._library.path, int(found[1], 16)), message)
 
     def _require_geometry(self, record: LaunchRecord) -> None:
         props = self._device.props

@@ -53,7 +53,10 @@ def test_each_file_compiles_alone_without_spills(source, architecture, tmp_path)
     said = compiled(source, architecture, tmp_path)
     usage = [line for line in said.splitlines() if "bytes stack frame" in line]
     assert usage
-    assert all("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in line for line in usage)
+    wrong = source.name == "faults.cu"  # one of its bugs is an array of its own
+    assert wrong or all(
+        "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in line for line in usage
+    )
 
 
 @needs_nvcc

@@ -44,29 +44,29 @@ def doubled(device, source, *, waits=True, keeps=True, reuses=False):
     return device.to_host(out)
 
 
-def wrong_seeds(make_device, **how):
+def wrong_seeds(make_emulated, **how):
     source = np.arange(64, dtype=np.float32)
     return [
         seed
         for seed in SEEDS
-        if not np.array_equal(doubled(make_device(seed=seed, deferred=True), source, **how), 2 * source)
+        if not np.array_equal(doubled(make_emulated(seed=seed, deferred=True), source, **how), 2 * source)
     ]
 
 
-def test_waits_in_place_give_the_answer_in_any_order(make_device):
-    assert wrong_seeds(make_device) == []
+def test_waits_in_place_give_the_answer_in_any_order(make_emulated):
+    assert wrong_seeds(make_emulated) == []
 
 
 @pytest.mark.parametrize("forgotten", [{"waits": False}, {"keeps": False}, {"reuses": True}], ids=str)
-def test_a_forgotten_wait_shows_in_some_order(make_device, forgotten):
+def test_a_forgotten_wait_shows_in_some_order(make_emulated, forgotten):
     source = np.arange(64, dtype=np.float32)
     if "keeps" not in forgotten:  # at once, everything seems right: that is why streams are deferred
-        assert np.array_equal(doubled(make_device(), source, **forgotten), 2 * source)
-    assert wrong_seeds(make_device, **forgotten)
+        assert np.array_equal(doubled(make_emulated(), source, **forgotten), 2 * source)
+    assert wrong_seeds(make_emulated, **forgotten)
 
 
-def test_nothing_runs_before_somebody_waits(make_device):
-    device = make_device(deferred=True)
+def test_nothing_runs_before_somebody_waits(make_emulated):
+    device = make_emulated(deferred=True)
     ones = np.ones(64, np.int64)
     array, zeros = device.to_device(ones), device.zeros(64, np.int64)
     ones[...] = 5
@@ -82,17 +82,17 @@ def test_nothing_runs_before_somebody_waits(make_device):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_moments_do_not_depend_on_when_work_runs(make_device, seed):
+def test_moments_do_not_depend_on_when_work_runs(make_emulated, seed):
     rows = np.random.default_rng(seed).normal(size=(500, 3)).astype(np.float32)
     weights = Weights.ones()
     scales = Scales.of(np.abs(rows).max(axis=0).astype(np.float64), WeightRange.of(None, 500))
-    found = moments(make_device(seed=seed, deferred=True), np.ascontiguousarray(rows.T), weights, scales)
+    found = moments(make_emulated(seed=seed, deferred=True), np.ascontiguousarray(rows.T), weights, scales)
     assert same(found, CpuEngine(n_jobs=1).moments(rows, weights, scales))
 
 
 @pytest.mark.parametrize("deferred", [False, True])
-def test_memory_is_limited_and_counted(make_device, deferred):
-    device = make_device(props=replace(PROPS, total_memory=4000), deferred=deferred)
+def test_memory_is_limited_and_counted(make_emulated, deferred):
+    device = make_emulated(props=replace(PROPS, total_memory=4000), deferred=deferred)
     first = device.empty(500, np.float32)
     second = device.zeros((5, 50), np.float64)
     assert (device.memory.used, device.memory.freed) == (4000, 0)
@@ -108,8 +108,8 @@ def test_memory_is_limited_and_counted(make_device, deferred):
 
 
 @pytest.mark.parametrize("deferred", [False, True])
-def test_memory_comes_back_after_an_error(make_device, deferred):
-    device = make_device(deferred=deferred)
+def test_memory_comes_back_after_an_error(make_emulated, deferred):
+    device = make_emulated(deferred=deferred)
     rows = np.array([[0.5, np.nan]], np.float32)
     scales = Scales(WeightMode.NONE, np.array([39]), np.array([78]))
     with pytest.raises(ContractError):

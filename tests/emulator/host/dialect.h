@@ -18,16 +18,23 @@
 #define __forceinline__ inline
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
+// The dialect's own loads and stores are not the kernel's. A function with another set of sanitizers is not inlined.
+#ifdef GPUSEG_CHECK
+#define GPUSEG_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
+#else
+#define GPUSEG_UNCHECKED
+#endif
 
-struct float2 { float x, y; };
-struct float4 { float x, y, z, w; };
-struct double2 { double x, y; };
-struct int2 { int x, y; };
-struct int4 { int x, y, z, w; };
-struct uint2 { unsigned x, y; };
-struct uint4 { unsigned x, y, z, w; };
-struct longlong2 { long long x, y; };
-struct ulonglong2 { unsigned long long x, y; };
+// Aligned as CUDA aligns them: one load each.
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(16) double2 { double x, y; };
+struct alignas(8) int2 { int x, y; };
+struct alignas(16) int4 { int x, y, z, w; };
+struct alignas(8) uint2 { unsigned x, y; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct alignas(16) longlong2 { long long x, y; };
+struct alignas(16) ulonglong2 { unsigned long long x, y; };
 
 // One type for both: CUDA's overloads are ambiguous for mixed ones, these refuse them.
 template <class T> inline T min(T a, T b) { return b < a ? b : a; }
@@ -86,7 +93,8 @@ template <class T> inline T __ldg(const T* address) { return *address; }
 
 // --- atomics: nothing preempts a fiber. The types are those that CUDA has.
 #define GPUSEG_ATOMIC(name, type, result)               \
-    inline type name(type* address, type value) {       \
+    GPUSEG_UNCHECKED inline type name(type* address, type value) { \
+        gpuseg_host::atomic_access(address, sizeof *address, __builtin_return_address(0)); \
         type old = *address;                            \
         *address = (result);                            \
         return old;                                     \
@@ -108,7 +116,8 @@ GPUSEG_ATOMIC_INTEGERS(atomicMin, old < value ? old : value)
 GPUSEG_ATOMIC_INTEGERS(atomicMax, old < value ? value : old)
 #undef GPUSEG_ATOMIC_INTEGERS
 #undef GPUSEG_ATOMIC
-template <class T> inline T atomicCAS(T* address, T compare, T value) {
+template <class T> GPUSEG_UNCHECKED inline T atomicCAS(T* address, T compare, T value) {
+    gpuseg_host::atomic_access(address, sizeof *address, __builtin_return_address(0));
     T old = *address;
     if (old == compare) *address = value;
     return old;
@@ -126,7 +135,8 @@ inline void __syncwarp(unsigned mask = 0xffffffffu, GPUSEG_HERE) {
 
 namespace gpuseg_host {
 // The value of lane `from`, which must have taken part.
-template <class T> inline T exchange(Site site, const char* operation, unsigned mask, T value, unsigned from) {
+template <class T>
+GPUSEG_UNCHECKED inline T exchange(Site site, const char* operation, unsigned mask, T value, unsigned from) {
     static_assert(sizeof(T) <= 8 && std::is_arithmetic<T>::value, "a shuffle moves a number of at most 8 bytes");
     unsigned long long word = 0;
     std::memcpy(&word, &value, sizeof value);
@@ -137,7 +147,7 @@ template <class T> inline T exchange(Site site, const char* operation, unsigned 
     return value;
 }
 inline unsigned segment(int width) { return lane() & ~(unsigned)(width - 1); }
-inline unsigned ballot(Site site, const char* operation, unsigned mask, bool vote) {
+GPUSEG_UNCHECKED inline unsigned ballot(Site site, const char* operation, unsigned mask, bool vote) {
     Meeting* meeting = meet(site, operation, mask, vote ? 1 : 0);
     unsigned votes = 0;
     for (unsigned i = 0; i < 32; ++i)

@@ -31,7 +31,8 @@ struct Kernel {
 };
 
 template <class... P> struct Caller {
-    template <std::size_t... I> static void spread(void (*function)(P...), void** arguments, std::index_sequence<I...>) {
+    template <std::size_t... I>
+    GPUSEG_UNCHECKED static void spread(void (*function)(P...), void** arguments, std::index_sequence<I...>) {
         function(*static_cast<std::remove_cv_t<P>*>(arguments[I])...);
     }
     static void body(void* function, void** arguments) {

@@ -4,7 +4,7 @@
 // runs each as far as it comes before it turns to the next: after a barrier one warp is far ahead of the others, so that
 // a barrier that is missing behind it shows. A pass over all warps that finds nothing to resume is a deadlock, reported with
 // the line at which a thread waits. Nothing preempts a fiber, so atomics are plain operations.
-#include "runtime.h"
+#include "hooks.h"
 
 #include <cstdarg>
 #include <cstdint>
@@ -19,8 +19,10 @@
 #error "the context switch below is for x86-64"
 #endif
 
-uint3 threadIdx, blockIdx;
-dim3 blockDim, gridDim;
+// Away from shared arrays, which lie in .bss: what reads beyond one must not find these.
+#define GPUSEG_APART __attribute__((section(".data.launch")))
+uint3 threadIdx GPUSEG_APART, blockIdx GPUSEG_APART;
+dim3 blockDim GPUSEG_APART, gridDim GPUSEG_APART;
 
 // Saves the registers that a call preserves and the stack, then takes up the other's.
 extern "C" void gpuseg_switch(void** save, void* load);
@@ -67,6 +69,7 @@ struct Fiber {
     State state;
     Site site;
     Meeting* meeting;
+    void* left;  // AddressSanitizer's
 };
 
 struct Warp {
@@ -84,13 +87,17 @@ std::vector<Warp> warps;
 std::vector<Range> static_shared;
 std::vector<unsigned char> shared_buffer;
 unsigned char* shared_start;
+std::size_t shared_bytes_asked;
 Fiber* current;
 void* scheduler_stack;
+const void* scheduler_start;
+std::size_t scheduler_bytes;
 unsigned running, waiting;
 std::uint64_t random_state;
 Body launch_body;
 void* launch_function;
 void** launch_arguments;
+bool strict;
 bool failed;
 char message[2048];
 
@@ -116,16 +123,49 @@ std::vector<std::uint64_t> first_order(std::uint64_t count, int how) {
     return order;
 }
 
+// To the scheduler; comes back when the fiber is resumed.
+void pause() {
+    fiber_stops();
+    leave_stack(&current->left, scheduler_start, scheduler_bytes);
+    gpuseg_switch(&current->stack_pointer, scheduler_stack);
+    enter_stack(current->left, &scheduler_start, &scheduler_bytes);
+}
+
+// To the scheduler for good.
+[[noreturn]] void abandon() {
+    fiber_stops();
+    leave_stack(nullptr, scheduler_start, scheduler_bytes);
+    void* abandoned;
+    gpuseg_switch(&abandoned, scheduler_stack);
+    __builtin_trap();
+}
+
+void resume(Fiber& fiber) {
+    void* left;
+    current = &fiber;
+    threadIdx = fiber.index;
+    fiber_resumes(fiber.number, fiber.stack + GUARD_BYTES, STACK_BYTES);
+    leave_stack(&left, fiber.stack + GUARD_BYTES, STACK_BYTES);
+    gpuseg_switch(&scheduler_stack, fiber.stack_pointer);
+    enter_stack(left, nullptr, nullptr);
+}
+
 void wait_as(State state, Site site) {
     current->state = state;
     current->site = site;
-    gpuseg_switch(&current->stack_pointer, scheduler_stack);
+    pause();
 }
 
 Warp& warp_of(const Fiber& fiber) { return warps[fiber.number / LANES]; }
 
 void release_barrier() {
-    if (waiting == 0 || waiting < running) return;
+    if (waiting == 0) return;
+    if (strict && running < fibers.size()) {
+        for (const Fiber& fiber : fibers)
+            if (fiber.state == State::at_barrier)
+                fail(fiber.site, "a thread returns before this barrier, at which others wait");
+    }
+    if (waiting < running) return;
     Site first{nullptr, 0};
     for (const Fiber& fiber : fibers) {
         if (fiber.state != State::at_barrier) continue;
@@ -136,13 +176,17 @@ void release_barrier() {
     for (Fiber& fiber : fibers)
         if (fiber.state == State::at_barrier) fiber.state = State::ready;
     waiting = 0;
+    barrier_opens();
 }
 
 void complete_if_all_arrived(Warp& warp, Meeting* meeting) {
     if (!meeting->open || meeting->arrived == 0 || meeting->arrived != (meeting->mask & ~warp.returned)) return;
     meeting->open = false;
     meeting->readers = __builtin_popcount(meeting->arrived);
-    std::size_t first = static_cast<std::size_t>(&warp - warps.data()) * LANES;
+    std::size_t number = static_cast<std::size_t>(&warp - warps.data());
+    std::size_t first = number * LANES;
+    lanes_meet(static_cast<unsigned>(number), meeting->arrived, meeting->arrived == ~warp.returned,
+               std::strcmp(meeting->operation, "__syncwarp") == 0);
     for (std::size_t i = first; i < fibers.size() && i < first + LANES; ++i)
         if (fibers[i].state == State::at_meeting && fibers[i].meeting == meeting) fibers[i].state = State::ready;
 }
@@ -157,10 +201,10 @@ void return_current() {
 }
 
 void fiber_main() {
+    enter_stack(nullptr, &scheduler_start, &scheduler_bytes);
     launch_body(launch_function, launch_arguments);
     return_current();
-    gpuseg_switch(&current->stack_pointer, scheduler_stack);
-    __builtin_trap();
+    abandon();
 }
 
 // A fresh stack: six registers, the address that the first switch returns to, and a null return address above it.
@@ -170,6 +214,7 @@ void prepare(Fiber& fiber) {
     *--top = reinterpret_cast<void*>(&fiber_main);
     for (int i = 0; i < 6; ++i) *--top = nullptr;
     fiber.stack_pointer = top;
+    forget_stack(fiber.stack + GUARD_BYTES, STACK_BYTES);
     fiber.state = State::ready;
 }
 
@@ -206,16 +251,22 @@ void begin_block(unsigned count) {
     }
     running = count;
     waiting = 0;
-    std::memset(shared_start, POISON, shared_buffer.size() - (shared_start - shared_buffer.data()));
+    std::memset(shared_start, POISON, shared_bytes_asked);
     for (const Range& range : static_shared) std::memset(range.address, POISON, range.size);
 }
 
-void record(Site site, uint3 thread, const char* format, std::va_list list) {
+void record(const char* where, uint3 thread, const char* format, std::va_list list) {
     char text[1536];
     std::vsnprintf(text, sizeof text, format, list);
-    std::snprintf(message, sizeof message, "%s:%d: %s (block %u,%u,%u thread %u,%u,%u)", site.file, site.line, text,
-                  blockIdx.x, blockIdx.y, blockIdx.z, thread.x, thread.y, thread.z);
+    std::snprintf(message, sizeof message, "%s: %s (block %u,%u,%u thread %u,%u,%u)", where, text, blockIdx.x, blockIdx.y,
+                  blockIdx.z, thread.x, thread.y, thread.z);
     failed = true;
+}
+
+void record(Site site, uint3 thread, const char* format, std::va_list list) {
+    char where[256];
+    std::snprintf(where, sizeof where, "%s:%d", site.file, site.line);
+    record(where, thread, format, list);
 }
 
 void record_deadlock(const Fiber& fiber, const char* format, ...) __attribute__((format(printf, 2, 3)));
@@ -244,9 +295,7 @@ bool pass_over(const std::vector<std::uint64_t>& lanes, std::uint64_t warp) {
         std::uint64_t number = warp * LANES + lane;
         if (number >= fibers.size() || fibers[number].state != State::ready) continue;
         moved = true;
-        current = &fibers[number];
-        threadIdx = current->index;
-        gpuseg_switch(&scheduler_stack, current->stack_pointer);
+        resume(fibers[number]);
         if (failed) break;
     }
     return moved;
@@ -257,11 +306,13 @@ void run_block(int how) {
     std::vector<std::uint64_t> lanes = first_order(LANES, how);
     while (running > 0 && !failed) {
         bool moved = false;
-        for (std::uint64_t warp : warp_order)
+        for (std::uint64_t warp : warp_order) {
             while (!failed && pass_over(lanes, warp)) {
                 moved = true;
                 arrange(lanes, how);
             }
+            warp_stops();
+        }
         if (!moved && !failed) report_deadlock();
         arrange(warp_order, how);
     }
@@ -276,10 +327,25 @@ void fail(Site site, const char* format, ...) {
     va_start(list, format);
     record(site, threadIdx, format, list);
     va_end(list);
-    void* abandoned;
-    gpuseg_switch(&abandoned, scheduler_stack);
-    __builtin_trap();
+    abandon();
 }
+
+void fail_at(unsigned pc, const char* format, ...) {
+    char where[32];
+    std::snprintf(where, sizeof where, "<pc %x>", pc);
+    std::va_list list;
+    va_start(list, format);
+    record(where, threadIdx, format, list);
+    va_end(list);
+    abandon();
+}
+
+#ifdef GPUSEG_ASAN
+void stop_with(const char* report) {
+    if (!failed) std::snprintf(message, sizeof message, "%s", report);
+    failed = true;
+}
+#endif
 
 void barrier(Site site) {
     ++waiting;
@@ -322,7 +388,10 @@ Meeting* meet(Site site, const char* operation, unsigned mask, unsigned long lon
 
 void leave(Meeting* meeting) { --meeting->readers; }
 
-void poison_before_blocks(unsigned char* address, unsigned long long size) { static_shared.push_back({address, size}); }
+void poison_before_blocks(unsigned char* address, unsigned long long size) {
+    static_shared.push_back({address, size});
+    static_shared_array(address, size);
+}
 
 const char* run(const Launch* launch, Body body, void* function, void** arguments) {
     gridDim = dim3{launch->grid[0], launch->grid[1], launch->grid[2]};
@@ -331,22 +400,27 @@ const char* run(const Launch* launch, Body body, void* function, void** argument
     launch_function = function;
     launch_arguments = arguments;
     random_state = launch->seed;
+    strict = launch->strict != 0;
     failed = false;
     unsigned count = blockDim.x * blockDim.y * blockDim.z;
     if (!make_fibers(count)) return "no memory for the stacks of a block";
-    shared_buffer.assign(launch->shared + 256, 0);
+    shared_buffer.assign(launch->shared + 512, 0);
     std::uintptr_t start = reinterpret_cast<std::uintptr_t>(shared_buffer.data());
     shared_start = shared_buffer.data() + (256 - start % 256) % 256;
 
+    shared_bytes_asked = launch->shared;
+    launch_begins(*launch, count, shared_start);
     std::uint64_t blocks = std::uint64_t(gridDim.x) * gridDim.y * gridDim.z;
     for (std::uint64_t block : first_order(blocks, launch->order)) {
         blockIdx = uint3{unsigned(block % gridDim.x), unsigned(block / gridDim.x % gridDim.y),
                          unsigned(block / gridDim.x / gridDim.y)};
         begin_block(count);
+        block_begins();
         run_block(launch->order);
-        if (failed) return message;
+        if (failed) break;
     }
-    return nullptr;
+    launch_ends();
+    return failed ? message : nullptr;
 }
 
 }  // namespace gpuseg_host

@@ -49,15 +49,32 @@ unsigned lane();
 
 // How a launch runs; the order of threads and blocks is part of it.
 enum Order { FORWARD = 0, REVERSE = 1, RANDOM = 2 };
+// An array that the launch was given.
+struct Region {
+    unsigned long long address, size;
+    unsigned char* written;  // one a byte: whether anything has written it; the check build only
+    int writable;            // some parameter takes it as not const
+};
 struct Launch {
     unsigned grid[3], block[3];
     unsigned long long shared, seed;
     int order;
+    int strict;  // a thread that returns before a barrier is an error
+    int count;   // the check build counts traffic
+    unsigned region_count;
+    const Region* regions;
 };
 typedef void (*Body)(void* function, void** arguments);
 
 // Runs all blocks. Returns null, or what went wrong.
 const char* run(const Launch* launch, Body body, void* function, void** arguments);
+
+// An atomic operation, before it takes place.
+#ifdef GPUSEG_CHECK
+void atomic_access(const void* address, std::size_t size, const void* from);
+#else
+inline void atomic_access(const void*, std::size_t, const void*) {}
+#endif
 
 // Static shared arrays of the module, poisoned before every block.
 void poison_before_blocks(unsigned char* address, unsigned long long size);
