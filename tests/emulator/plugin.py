@@ -106,6 +106,7 @@ class Card:
 
     def __init__(self) -> None:
         import cupy
+
         from gpuseg.engines.cuda import CudaDevice
 
         self._device = CudaDevice(cupy)
