@@ -72,7 +72,7 @@ def export(
     segment: Annotated[str, typer.Option("--segment", help="Name or id of the segment.")],
     to: Annotated[str, typer.Option("--to", help="Format: csv, parquet or json.")],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="New file [default: segment-<id>-<name>.<format>].")
+        Path | None, typer.Option("-o", "--out", help="New file (if left out: segment-<id>-<name>.<format>).")
     ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -105,7 +105,7 @@ def erase(
 def names(
     folder: Folder,
     review: Annotated[
-        Path | None, typer.Option("--review", help="The reviewed file [default: review.csv of the run].")
+        Path | None, typer.Option("--review", help="The reviewed file (if left out: review.csv of the run).")
     ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
