@@ -52,7 +52,8 @@ def _gpuseg(
 @app.command()
 def demo(
     out: Annotated[
-        Path | None, typer.Option("--out", help="New folder for the results (if left out: runs/demo-<UTC time>).")
+        Path | None,
+        typer.Option("--out", help="New folder for the results (if left out: runs/demo-<UTC time>)."),
     ] = None,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -74,7 +75,8 @@ def run(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="New folder for the results (if left out: runs/<job>-<UTC time> beside the job file)."
+            "--out",
+            help="New folder for the results (if left out: runs/<job>-<UTC time> beside the job file).",
         ),
     ] = None,
     refresh: Annotated[

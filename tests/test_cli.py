@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from gpuseg.cli import app
@@ -115,6 +116,13 @@ def test_version_and_help():
     text = invoke("--help").stdout
     assert "demo" in text
     assert "doctor" in text
+
+
+def test_help_texts_hold_no_markup():
+    """Square brackets would be swallowed, with what they hold."""
+    options = [option for command in get_command(app).commands.values() for option in command.params]
+    assert len(options) > 20
+    assert [option.help for option in options if "[" in (getattr(option, "help", None) or "")] == []
 
 
 def test_console_script_is_installed():

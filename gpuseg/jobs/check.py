@@ -23,7 +23,7 @@ from gpuseg.customers.transactions import Transactions
 from gpuseg.customers.values import times_out_of_range
 from gpuseg.errors import InputError, SchemaError
 from gpuseg.jobs.customer_table import attribute_rules, read_customers
-from gpuseg.jobs.draft import category_names
+from gpuseg.jobs.draft import TO_BE_SAID, category_names
 from gpuseg.jobs.events import open_end, place_of
 from gpuseg.jobs.job_file import JobFile, job_words, read_job
 from gpuseg.jobs.job_problems import nearest
@@ -296,6 +296,9 @@ def _intentions(sample: Sample) -> Iterator[str]:
         yield "Generic segmentation: not tied to a decision"
     else:
         yield f"Decision: {case.decision}"
+        unsaid = [key for key, words in TO_BE_SAID.items() if getattr(case, key) == words]
+        if unsaid:
+            yield f"Still in the words of init, and the report will show them: use_case.{', use_case.'.join(unsaid)}"
         if case.outcome is not None and case.outcome_window is not None:
             yield f"Features to {job.as_of}; outcome from {case.outcome_window[0]} to {case.outcome_window[1]}"
         if case.validation_window is not None:

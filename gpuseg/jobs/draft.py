@@ -16,6 +16,13 @@ from gpuseg.jobs.guess_roles import Column
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _WORDS_OF_YAML = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
+TO_BE_SAID = {
+    "objective": "what the decision is to achieve",
+    "decision": "who does what to whom",
+    "owner": "who decides",
+}
+"""Words of the use case that only people can say."""
+
 _EPOCH = dt.date(1970, 1, 1)
 
 
@@ -69,9 +76,7 @@ def job_lines(draft: Draft, tx: Transactions, others: list[Column]) -> Iterator[
     yield ""
     yield "# What the segments are for. Without it the segmentation is generic, and the report says so"
     yield "# use_case:"
-    yield "#   objective: what the decision is to achieve"
-    yield "#   decision: who does what to whom"
-    yield "#   owner: who decides"
+    yield from (f"#   {key}: {words}" for key, words in TO_BE_SAID.items())
     yield from _outcome_lines(draft, tx)
     if "words" not in draft.values:
         yield ""

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -330,4 +331,5 @@ def _summary(draft: Draft, tx: Transactions, out: Path) -> Iterator[str]:
     yield f"{tx.where}: {tx.n_rows:,} rows can be used"
     yield f"Guessed: {roles}"
     yield from (f"Look at {place}: {note}" for place, note in draft.notes.items() if note)
+    yield f"Every key and its meaning: {files('gpuseg') / 'data' / 'job.example.yaml'}"
     yield f"Written: {out}. Read and correct it, then: gpuseg check {out}"

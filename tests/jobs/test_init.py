@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -276,6 +277,8 @@ def test_the_command(tmp_path, monkeypatch):
     (tmp_path / "a.csv").write_text(f"who,when,paid\n{rows}")
     result = CliRunner().invoke(jobs, ["init", "a.csv", "--customer", "who"])
     assert result.exit_code == 0, result.stderr
+    (example,) = re.findall(r"Every key and its meaning: (.+)", result.stdout)
+    assert "A complete job file" in Path(example).read_text(encoding="utf-8")
     assert "Written: job.yaml. Read and correct it, then: gpuseg check job.yaml" in result.stdout
     assert CliRunner().invoke(jobs, ["init", "a.csv"]).exit_code == 1
     assert CliRunner().invoke(jobs, ["init", "none.csv", "-o", "b.yaml"]).exit_code == 2
@@ -310,7 +313,12 @@ def test_the_use_case_in_comments_runs_as_it_stands(init):
     # The records' own file is read as they are, though only its path is named.
     tx = job.read_records()
     assert read_asked(job, tx) is not None
-    assert "Nothing is wrong with it" in check_job(out)
+    said = check_job(out)
+    assert "Nothing is wrong with it" in said
+    assert (
+        "Still in the words of init, and the report will show them: use_case.objective, use_case.decision"
+        in said
+    )
 
 
 def test_what_a_try_leaves_out_is_not_told(init, caplog):
