@@ -260,7 +260,8 @@ def _too_few(sample: Sample) -> Iterator[str]:
     if not found:
         yield str(no_purchase(sample.tx, None)).removeprefix(f"{sample.tx.where}: ")
     elif found < most:
-        yield f"segments.clusters tries up to {most} segments, and only {found:,} customers have a purchase"
+        have = "1 customer has" if found == 1 else f"{found:,} customers have"
+        yield f"segments.clusters tries up to {most} segments, and only {have} a purchase; lower it"
 
 
 def _intentions(sample: Sample) -> Iterator[str]:

@@ -193,7 +193,7 @@ def test_the_command_exits_with_2_and_lists(shop):
 
 def test_fewer_buyers_than_segments_are_told(shop):
     few = problems(shop, ("clusters: [2, 3]", "clusters: [2, 5]"))
-    assert few == ["segments.clusters tries up to 5 segments, and only 4 customers have a purchase"]
+    assert few == ["segments.clusters tries up to 5 segments, and only 4 customers have a purchase; lower it"]
     assert problems(shop, ("clusters: [2, 3]", "clusters: [2, 50]"))
     (shop / "job.yaml").write_text(JOB.replace("clusters: [2, 3]", "clusters: [2, 5]"))
     assert "Nothing is wrong" in check_job(shop / "job.yaml", 20)  # the rest may hold more
