@@ -24,7 +24,6 @@ COME_WITH_OTHERS = {
     "pydantic_core": "pydantic's own half; it comes with every pydantic",
 }
 NOT_IMPORTED = {
-    "distributed": "the user makes the Client; graph finds it without importing the scheduler",
     "tzdata": "zoneinfo reads it where the system has no time zone data",
 }
 

@@ -208,7 +208,7 @@ class KMeans(  # type: ignore[call-arg]
         seed = seed_of(self.random_state)
         table = open_table(self, X, sample_weight, customer, reset=True)
         self._plan_memory(table)
-        executor = executor_for(table)
+        executor = executor_for(table, choice)
         try:
             job = Job(uuid.uuid4().hex, choice, memo_bytes())
             prepared = prepare(
@@ -345,7 +345,7 @@ class KMeans(  # type: ignore[call-arg]
         """
         check_is_fitted(self)
         table = open_table(self, X, sample_weight, None, reset=False, leave_out=self._roles)
-        executor = executor_for(table)
+        executor = executor_for(table, self._fitted.engine)
         try:
             job = Job(uuid.uuid4().hex, self._fitted.engine, memo_bytes())
             parts, seen = scan(executor, job, table.columns)

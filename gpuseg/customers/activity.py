@@ -18,6 +18,7 @@ from gpuseg.customers.keyed import Int64, encode, no_keys, pack, recode, sum_by,
 from gpuseg.customers.periods import Periods
 from gpuseg.customers.reader import Checked
 from gpuseg.engines import cpu_records
+from gpuseg.engines.choose import EngineChoice
 
 UInt64 = npt.NDArray[np.uint64]
 Int32 = npt.NDArray[np.int32]
@@ -118,7 +119,7 @@ class ActivityState:
     __hash__ = None  # type: ignore[assignment]
 
 
-def partition_activity(checked: Checked, periods: Periods) -> ActivityState:
+def partition_activity(checked: Checked, periods: Periods, engine: EngineChoice) -> ActivityState:
     """Activity in one partition."""
     table = checked.table
     if table is None or not len(table) or checked.audit.problems():
@@ -132,7 +133,7 @@ def partition_activity(checked: Checked, periods: Periods) -> ActivityState:
     np.minimum.at(first_day, customer[bought], day[bought])
     base, words = _cover(code[bought])
     bits = np.zeros((len(keys), words), np.uint64)
-    cpu_records.bitmaps(customer[bought], (code[bought] - base).astype(np.int32), bits)
+    engine.build().bitmaps(customer[bought], (code[bought] - base).astype(np.int32), bits)
     pairs, money = sum_by(pack(customer, code + CODE_ZERO), amount)
     return ActivityState(keys, first_day, base, bits, pairs, money, checked.audit)
 

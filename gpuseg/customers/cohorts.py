@@ -17,6 +17,7 @@ from gpuseg.customers.features import day_number
 from gpuseg.customers.periods import Periods
 from gpuseg.customers.records import Transactions
 from gpuseg.engines import cpu_records
+from gpuseg.engines.choose import EngineChoice, choose_engine
 from gpuseg.errors import InputError
 
 logger = logging.getLogger("gpuseg.customers")
@@ -147,6 +148,7 @@ def cohort_retention(
     lookback: int | dt.timedelta | None = None,
     *,
     week_start: str = "monday",
+    engine: str = "auto",
 ) -> CohortRetention:
     """Retention of customers by period of their first purchase.
 
@@ -166,6 +168,8 @@ def cohort_retention(
         Default: 0.
     week_start : str, default "monday"
         First day of a week.
+    engine : {"auto", "cpu", "cuda"}, default "auto"
+        Who computes; the answer is the same.
 
     Returns
     -------
@@ -178,6 +182,8 @@ def cohort_retention(
         An option has no such value; coverage or lookback leave no cohort; there are more than 4096 periods.
     SchemaError
         A Dask source has problems.
+    EngineUnavailableError
+        If the engine asked for cannot run here.
 
     Notes
     -----
@@ -200,14 +206,15 @@ def cohort_retention(
     periods.check()
     days = _coverage_days(coverage)
     wait = _lookback_days(lookback)
+    choice = choose_engine(engine)
     if tx.kind == "dask":
-        state = frames.delayed_state(tx, partition_activity, merge_activities, periods).compute()
+        state = frames.delayed_state(tx, partition_activity, merge_activities, periods, choice).compute()
     else:
         state = merge_activities(
-            [partition_activity(partition.load(), periods) for partition in tx.partitions]
+            [partition_activity(partition.load(), periods, choice) for partition in tx.partitions]
         )
     state.audit.require_usable(tx.where)
-    return _finish(tx, state, periods, _window(state, periods, days, wait))
+    return _finish(tx, state, periods, _window(state, periods, days, wait), choice)
 
 
 @dataclass(frozen=True)
@@ -272,7 +279,10 @@ def _whole_cohorts(window: _Window, periods: Periods) -> npt.NDArray[np.bool_]:
     return _whole_periods(window, periods) & (starts >= window.new_from)
 
 
-def _finish(tx: Transactions, state: ActivityState, periods: Periods, window: _Window) -> CohortRetention:
+def _finish(
+    tx: Transactions, state: ActivityState, periods: Periods, window: _Window, choice: EngineChoice
+) -> CohortRetention:
+    engine = choice.build()
     base = window.first // cpu_records.WORD * cpu_records.WORD
     offset, n = window.first - base, window.last - window.first + 1
     bits = state.placed(base, max(cpu_records.words_for(offset + n), _words_needed(state, base)))
@@ -283,10 +293,10 @@ def _finish(tx: Transactions, state: ActivityState, periods: Periods, window: _W
     )
     cohort[already] = -1
     counts = np.zeros((offset + n, offset + n), np.int64)
-    cpu_records.triangle(bits, cohort, counts)
+    engine.triangle(bits, cohort, counts)
     money = np.zeros_like(counts)
     period = ((state.pairs & 0xFFFFFFFF) - CODE_ZERO - base).astype(np.int32)
-    cpu_records.revenue(state.pairs >> 32, period, state.money, cohort, money)
+    engine.revenue(state.pairs >> 32, period, state.money, cohort, money)
 
     whole = _whole_cohorts(window, periods)
     seen = _observable(whole, _whole_periods(window, periods))

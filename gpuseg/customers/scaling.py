@@ -111,7 +111,7 @@ class ExactScaler(BaseEstimator):  # type: ignore[misc]
         del y
         choice = choose_engine(self.engine, self.n_jobs)
         table = _open(X, self.customer)
-        executor = executor_for(table)
+        executor = executor_for(table, choice)
         try:
             seen = executor.reduce(scan_values, FeatureRange.merge, choice)
             if not seen.n_rows:

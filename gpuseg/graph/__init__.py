@@ -2,3 +2,7 @@
 
 The only room that imports ``dask.distributed``; the rooms above hand it tables and functions of one partition.
 """
+
+from gpuseg.graph.cuda_workers import cuda_workers
+
+__all__ = ["cuda_workers"]

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from gpuseg.engines.choose import EngineChoice
 from gpuseg.graph.dask_tables import GraphPartition
 from gpuseg.graph.memo import forget_partitions
 from gpuseg.graph.partitions import Partition
@@ -93,13 +94,16 @@ class ClientExecutor:
     """Tasks on the workers of a ``distributed.Client``.
 
     Partitions of Dask collections are computed once and kept as futures, which the scheduler can compute again; files
-    are read by the tasks themselves.
+    are read by the tasks themselves. With a ``resource`` that workers announce, a task over a partition asks
+    for one of it.
     """
 
     placement = "workers of the Dask client"
 
-    def __init__(self, table: Table, client: Any) -> None:
+    def __init__(self, table: Table, client: Any, resource: str = "") -> None:
         self._client = client
+        # Workers that announce none of it decide for themselves whether they can do the work.
+        self._resources = {resource: 1} if resource and _announced(client, resource) else None
         self._live: list[Any] = []
         self.where = [partition.where for partition in table.partitions]
         self._run = uuid.uuid4().hex[:8]
@@ -120,7 +124,7 @@ class ClientExecutor:
         # One message for all: submitting one by one costs the driver a millisecond a partition and pass.
         self._live = self._client.map(
             run_task, self._partitions, own, task=task, common=common,
-            key=[f"{name}-{i}" for i in range(len(own))], pure=False, retries=_RETRIES,
+            key=[f"{name}-{i}" for i in range(len(own))], pure=False, retries=_RETRIES, resources=self._resources,
         )  # fmt: skip
         return self._live
 
@@ -183,16 +187,29 @@ def merge_all(merge: Callable[[Result, Result], Result], *results: Result) -> Re
     return functools.reduce(merge, results)
 
 
-def executor_for(table: Table) -> Executor:
+def executor_for(table: Table, engine: EngineChoice | None = None) -> Executor:
     """Where the tasks of a table run.
 
     Tables in memory stay with the threads of this process, whose memory they are in; Dask collections and files go
     to the current Dask client where there is one. The answer is the same either way.
+
+    Parameters
+    ----------
+    table : Table
+        Partitions.
+    engine : EngineChoice, optional
+        Who computes. Where workers announce its resource (``GPU``), its tasks go to them only, one at a time each.
     """
     client = None if table.kind == "memory" else current_client()
     if client is None:
         return LocalExecutor(table)
-    return ClientExecutor(table, client)
+    return ClientExecutor(table, client, "" if engine is None else engine.resource)
+
+
+def _announced(client: Any, resource: str) -> bool:
+    """Whether a worker has the resource."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return any(worker.get("resources", {}).get(resource, 0) > 0 for worker in workers)
 
 
 def current_client() -> Any | None:

@@ -162,7 +162,7 @@ def silhouettes(
         raise InputError(msg)
     choice = choose_engine(engine, n_jobs)
     table = open_table(_Names(), X, None, None, reset=True)
-    executor = executor_for(table)
+    executor = executor_for(table, choice)
     try:
         job = Job(uuid.uuid4().hex, choice, memo_bytes())
         prepared = prepare(executor, job, single=table.single, n_clusters=1, columns=table.columns)

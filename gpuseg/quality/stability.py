@@ -261,7 +261,7 @@ def _gathered(X: Any, model: KMeans, seed: int) -> tuple[Sample, npt.NDArray[np.
     fitted = model._fitted  # noqa: SLF001 (same package)
     choice = choose_engine(model.engine, model.n_jobs)
     table = open_table(model, X, None, None, reset=False, leave_out=model._roles)  # noqa: SLF001 (same package)
-    executor = executor_for(table)
+    executor = executor_for(table, choice)
     try:
         job = Job(uuid.uuid4().hex, choice, memo_bytes())
         prepared = prepare(executor, job, single=table.single, n_clusters=1, columns=table.columns)

@@ -18,6 +18,7 @@ from gpuseg.customers import parts
 from gpuseg.customers.activity import ActivityState, merge_activities, partition_activity
 from gpuseg.customers.cohorts import cohort_retention
 from gpuseg.customers.periods import PERIODS, WEEKDAYS, Periods
+from gpuseg.engines.choose import choose_engine
 from gpuseg.errors import InputError, SchemaError
 
 EPOCH = dt.date(1970, 1, 1)
@@ -149,7 +150,7 @@ def test_retention_against_plain_python(lines, period, week_start, span, lookbac
 
 def activity_of(lines, periods):
     (partition,) = gs.read_transactions(table_of(lines), **ROLES).partitions
-    return partition_activity(partition.load(), periods)
+    return partition_activity(partition.load(), periods, choose_engine("cpu"))
 
 
 @given(LINES, LINES, LINES, st.sampled_from(PERIODS))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from gpuseg.engines import choose
 from gpuseg.engines.choose import EngineKind, register_engine
+from gpuseg.engines.cpu import CpuEngine
 from gpuseg.engines.device import DeviceEngine
 from tests.emulator.build import unavailable
 from tests.emulator.device import EmulatedDevice
@@ -16,16 +17,32 @@ NAME = "emulated"
 TILE_BYTES = 4096
 """Small, so that a few dozen rows are several tiles."""
 
+built: list[str] = []
+"""Engines that this process built, by class."""
 
-def engine(n_jobs: int | None = None, **options) -> DeviceEngine:
+
+def emulated(n_jobs: int | None) -> DeviceEngine:
     """A device engine over an emulator of its own."""
     del n_jobs
-    return DeviceEngine(EmulatedDevice(**options), name=NAME, tile_bytes=TILE_BYTES)
+    built.append("DeviceEngine")
+    return DeviceEngine(EmulatedDevice(), name=NAME, tile_bytes=TILE_BYTES)
 
 
-def register() -> None:
+def plain(n_jobs: int | None) -> CpuEngine:
+    """The CPU engine under the emulated one's name: what a mixture of workers is made of."""
+    built.append("CpuEngine")
+    return CpuEngine(n_jobs)
+
+
+def register(*, on_cpu: bool = False) -> None:
     """Make ``engine="emulated"`` known in this process."""
-    register_engine(NAME, EngineKind(engine, unavailable, resource="GPU"))
+    built.clear()
+    register_engine(NAME, EngineKind(plain if on_cpu else emulated, unavailable, resource="GPU"))
+
+
+def what_was_built() -> set[str]:
+    """Classes of the engines that this process built since it was registered."""
+    return set(built)
 
 
 def forget() -> None:
