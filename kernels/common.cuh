@@ -30,6 +30,7 @@ enum WeightMode { NONE = 0, INTEGER = 1, REAL = 2 };
 enum : u32 {
     ERROR_RANGE = 1u,   // a value is not finite or does not fit its fixed-point scale
     ERROR_WEIGHT = 2u,  // a weight is negative, not finite or, where integral, not below 2^31
+    ERROR_LABEL = 4u,   // a label is not one of 0 .. k - 1
 };
 
 __device__ inline void raise_error(u32* error, u32 bit) { atomicOr(error, bit); }

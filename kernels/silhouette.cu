@@ -1,19 +1,32 @@
-// silhouette.cu - distance sums by cluster: what Euclidean silhouettes are made of.
+// silhouette.cu - distance sums by cluster for Euclidean silhouettes, and squared-Euclidean silhouettes.
 //
-// Computes   out[c, i] += sum over others j of cluster c of rint(sqrt(d2(i, j)) * scale), half to even. d2 is the float32
-//            chain of distance.cu, the root is rounded to float32, scale is a power of two.
+// Computes   distance_sums        out[c, i] += sum over others j of cluster c of rint(sqrt(d2(i, j)) * scale), half to
+//                                 even. d2 is the float32 chain of distance.cu, the root is rounded to float32.
+//            square_silhouettes   mean(c) = d2(i, centre c) + spread[c] in float64 for every cluster with rows; a =
+//                                 mean(own) * N / (N - 1), b = the least of the others; s = (b - a) / max(a, b), 0 for
+//                                 N = 1 and where both are 0; and the exact sum of rint(s * 2^40).
 // Inputs     x            float32 [d, n]  rows, feature-major; features lie `stride` elements apart, stride >= n
 //            y            float32 [d, m]  others, ordered by cluster, likewise `y_stride` apart
-//            starts       int64 [k + 1]   cluster c is columns starts[c] to starts[c + 1] of y; ascending, within 0 .. m
-// Outputs    out          uint64 [k, n], clusters `out_stride` apart, two's complement: added to
+//            starts       int64 [k + 1]   cluster c is columns starts[c] to starts[c + 1] of y; ascending in 0 .. m
+//            scale        float           a power of two
+//            labels       uint8, uint16 or int32 [n]
+//            centres      float32 [d, k]  feature-major, `centre_stride` apart
+//            spread       float64 [k]     mean squared distance of a cluster's rows to their mean
+//            counts       int64 [k]       its rows
+// Outputs    out          distance_sums: uint64 [k, n], clusters `out_stride` apart, two's complement: added to.
+//                         square_silhouettes: float64 [n]
+//            partial_hi, partial_lo       int64, uint64 [gridDim.x]: 128-bit partials, for wide_merge (moments.cu)
 //            error        uint32 [1], bits of common.cuh; never cleared here
-// Launch     blocks of whole warps, 1-D; grid.x over tiles of blockDim.x * ROWS rows, grid-stride; grid.y cuts the others
-//            into ranges. Shared bytes: 4 * features * (blockDim.x * ROWS + columns). `features` and `columns` are staged at
-//            once; columns is a multiple of POINTS, and POINTS itself where features < d.
-// Order      none that matters. Integer sums in registers while a tile of others passes (no tile holds two clusters);
-//            one native 64-bit atomic a row, cluster and block when a cluster ends.
-// Bytes      4 n d (grid.y times) + 4 m d a tile of rows + 8 a row, cluster and block.
-// Limits     n, m < 2^40, d < 2^30; sqrt(d2) * scale < 2^51, else the error word; sums wrap modulo 2^64.
+// Launch     blocks of whole warps, 1-D; grid.x over tiles of blockDim.x * ROWS rows, grid-stride; grid.y of
+//            distance_sums cuts the others into ranges. Shared bytes: 4 * features * (blockDim.x * ROWS + columns).
+//            `features` and `columns` are staged at once; columns is a multiple of POINTS, and POINTS itself where
+//            features < d and for square_silhouettes, which wants at least BLOCK_SUM_BYTES.
+// Order      none that matters: integer sums, in registers while a tile of others passes (no tile holds two clusters);
+//            one native 64-bit atomic a row, cluster and block when a cluster ends. Of equal least means either will do.
+// Bytes      distance_sums: 4 n d (grid.y times) + 4 m d a tile of rows + 8 a row, cluster and block.
+//            square_silhouettes: 4 n d + 8 n + the labels + 4 k d a tile of rows.
+// Limits     n, m < 2^40, d < 2^30; sqrt(d2) * scale < 2^51 and labels in 0 .. k - 1, else the error word; distance sums
+//            wrap modulo 2^64; a thread takes at most 2^22 rows of square_silhouettes.
 #ifndef ROWS
 #define ROWS 4
 #endif
@@ -94,3 +107,77 @@ extern "C" __global__ void distance_sums(const float* __restrict__ x, i64 n, i64
     }
     if (bad) raise_error(error, ERROR_RANGE);
 }
+
+template <class LABEL>
+__global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 stride, const LABEL* __restrict__ labels,
+                                   const float* __restrict__ centres, i64 k, i64 centre_stride,
+                                   const double* __restrict__ spread, const i64* __restrict__ counts, i32 d, i32 features,
+                                   double* __restrict__ out, i64* partial_hi, u64* partial_lo, u32* error) {
+    float* tile = (float*)shared_bytes();
+    float* panel = tile + features * tile_width();
+    bool whole = d <= features;
+    i64 sum = 0;  // of at most 2^22 terms up to 2^40
+    for (i64 base = (i64)blockIdx.x * tile_width(); base < n; base += (i64)gridDim.x * tile_width()) {
+        i64 own[ROWS];
+        double mine[ROWS], nearest[ROWS];
+#pragma unroll
+        for (i32 r = 0; r < ROWS; ++r) {
+            own[r] = (i64)labels[tile_row(base, r, n)];
+            mine[r] = 0.0;
+            nearest[r] = __longlong_as_double(0x7ff0000000000000ll);
+        }
+        if (whole) stage_rows(tile, x, n, stride, base, 0, d);
+
+        for (i64 first = 0; first < k; first += POINTS) {
+            float acc[ROWS][POINTS];
+            clear_chains(acc);
+            for (i32 low = 0; low < d; low += features) {
+                i32 count = min(d - low, features);
+                if (!whole) stage_rows(tile, x, n, stride, base, low, count);
+                stage_points(panel, centres, centre_stride, first, k, POINTS, low, count);
+                extend_chains<SQEUCLIDEAN>(acc, tile, panel, POINTS, count);
+            }
+#pragma unroll
+            for (i32 p = 0; p < POINTS; ++p) {
+                i64 c = first + p;
+                if (c >= k || counts[c] == 0) continue;
+#pragma unroll
+                for (i32 r = 0; r < ROWS; ++r) {
+                    double mean = __dadd_rn((double)acc[r][p], spread[c]);
+                    if (c == own[r]) mine[r] = mean;
+                    else if (mean < nearest[r]) nearest[r] = mean;
+                }
+            }
+        }
+
+#pragma unroll
+        for (i32 r = 0; r < ROWS; ++r) {
+            if (!has_row(base, r, n)) continue;
+            if (own[r] < 0 || own[r] >= k) {
+                raise_error(error, ERROR_LABEL);
+                continue;
+            }
+            double value = 0.0;
+            i64 rows = counts[own[r]];
+            if (rows > 1) {
+                double size = __ll2double_rn(rows);
+                double a = __ddiv_rn(__dmul_rn(mine[r], size), __dsub_rn(size, 1.0));
+                double larger = max(a, nearest[r]);
+                if (larger > 0.0) value = __ddiv_rn(__dsub_rn(nearest[r], a), larger);
+            }
+            if (!(fabs(value) <= 1.0)) raise_error(error, ERROR_RANGE);
+            else sum += __double2ll_rn(__dmul_rn(value, 1099511627776.0));
+            out[tile_row(base, r, n)] = value;
+        }
+    }
+    __syncthreads();
+    Wide total = block_sum(wide(sum), (Wide*)shared_bytes());
+    if (threadIdx.x == 0) partial_hi[blockIdx.x] = total.hi, partial_lo[blockIdx.x] = total.lo;
+}
+
+#define OF_LABELS(LABEL)                                                                                              \
+    template __global__ void square_silhouettes<LABEL>(const float*, i64, i64, const LABEL*, const float*, i64, i64, \
+                                                       const double*, const i64*, i32, i32, double*, i64*, u64*, u32*)
+OF_LABELS(unsigned char);
+OF_LABELS(unsigned short);
+OF_LABELS(int);

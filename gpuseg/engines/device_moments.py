@@ -30,8 +30,9 @@ FEATURES = 4
 """Features that a thread sums at once (``FEATURES`` of moments.cu)."""
 CLOSE_ROWS = 1 << 22
 """Rows that an int64 accumulator takes before it is carried into 128 bits."""
+BLOCK_SUM_BYTES = 512
+"""Shared bytes of a sum over a block (common.cuh)."""
 
-_BLOCK_SUM_BYTES = 512
 _COLUMN_BYTES = 8 * N_BINS
 _BIN_THREADS = 128  # 32 KiB of columns a block
 
@@ -121,7 +122,7 @@ def moments_on_device(
         geometry.grid,
         geometry.block,
         (x, w, np.int64(n), np.int64(n), np.int32(d), scale, square_scale, partial.hi, partial.lo, error),
-        shared=_BLOCK_SUM_BYTES,
+        shared=BLOCK_SUM_BYTES,
     )
     both = partial.merge(module)
     mass = _mass(device, module, w, mode, n, error, threads)
@@ -137,7 +138,7 @@ def _mass(
         return WideSum.from_ints([n], ())
     real = mode is WeightMode.REAL
     geometry = plan_rows(n, device.props, threads=min(threads, _BIN_THREADS) if real else threads)
-    shared = max(_COLUMN_BYTES * geometry.threads, _BLOCK_SUM_BYTES) if real else _BLOCK_SUM_BYTES
+    shared = max(_COLUMN_BYTES * geometry.threads, BLOCK_SUM_BYTES) if real else BLOCK_SUM_BYTES
     partial = _Partials(device, N_BINS if real else 1, geometry)
     kernel = module["mass_bins" if real else "mass_integers"]
     kernel(geometry.grid, geometry.block, (w, np.int64(n), partial.hi, partial.lo, error), shared=shared)
@@ -150,19 +151,39 @@ class _Partials:
 
     def __init__(self, device: Device, groups: int, geometry: Geometry) -> None:
         self._device = device
-        self._groups = groups
-        self._blocks = geometry.grid[0]
-        self.hi = device.empty((groups, self._blocks), np.int64)
-        self.lo = device.empty((groups, self._blocks), np.uint64)
+        self.hi = device.empty((groups, geometry.grid[0]), np.int64)
+        self.lo = device.empty((groups, geometry.grid[0]), np.uint64)
 
     def merge(self, module: Module) -> WideSum:
         """Sum over blocks; shape (groups,)."""
-        geometry = plan_groups(self._groups)
-        hi = self._device.empty(self._groups, np.int64)
-        lo = self._device.empty(self._groups, np.uint64)
-        arguments = (self.hi, self.lo, np.int64(self._blocks), hi, lo)
-        module["wide_merge"](geometry.grid, geometry.block, arguments, shared=_BLOCK_SUM_BYTES)
-        return WideSum(self._device.to_host(hi), self._device.to_host(lo))
+        return _merge(self._device, module, self.hi, self.lo)
+
+
+def merge_partials(device: Device, hi: DeviceArray, lo: DeviceArray) -> WideSum:
+    """Sum 128-bit partials of any kernel over blocks.
+
+    Parameters
+    ----------
+    device : Device
+        Where they lie.
+    hi, lo : DeviceArray of int64 and uint64, shape (groups, blocks)
+        Limbs: one partial a group and block of the grid's x axis.
+
+    Returns
+    -------
+    WideSum, shape (groups,)
+        On the host; waits for the stream.
+    """
+    return _merge(device, _module(device, FEATURES, CLOSE_ROWS), hi, lo)
+
+
+def _merge(device: Device, module: Module, partial_hi: DeviceArray, partial_lo: DeviceArray) -> WideSum:
+    groups, blocks = partial_hi.shape
+    geometry = plan_groups(groups)
+    hi, lo = device.empty(groups, np.int64), device.empty(groups, np.uint64)
+    arguments = (partial_hi, partial_lo, np.int64(blocks), hi, lo)
+    module["wide_merge"](geometry.grid, geometry.block, arguments, shared=BLOCK_SUM_BYTES)
+    return WideSum(device.to_host(hi), device.to_host(lo))
 
 
 def _module(device: Device, features: int, close_rows: int) -> Module:

@@ -8,16 +8,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.engines.base import Block
+from gpuseg.core.widesum import WideSum
+from gpuseg.engines.base import Block, LabelArray
 from gpuseg.engines.device_distance import plan_pairs, plan_tile
-from gpuseg.engines.launch import (
-    Device,
-    DeviceArray,
-    Module,
-    ceil_div,
-    kernel_source,
-    require_no_error,
-)
+from gpuseg.engines.device_label_moments import LABEL_TYPES, require_labels
+from gpuseg.engines.device_moments import BLOCK_SUM_BYTES, merge_partials
+from gpuseg.engines.launch import Device, DeviceArray, Module, ceil_div, kernel_source, require_no_error
 from gpuseg.errors import ContractError
 
 ROWS = 4
@@ -143,6 +139,125 @@ def silhouette_sums_on_device(
     return out
 
 
+def square_silhouettes(
+    device: Device,
+    block: Block,
+    labels: LabelArray,
+    centres: npt.NDArray[np.float32],
+    spread: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+    out: npt.NDArray[np.float64],
+) -> WideSum:
+    """Squared-Euclidean silhouette of each row of a host block.
+
+    Parameters
+    ----------
+    device : Device
+        Where it is computed; block and labels are uploaded whole.
+    block : float32 array, shape (d, n)
+        Feature-major, C order.
+    labels : uint8, uint16 or int32 array, shape (n,)
+        Cluster of each row.
+    centres : float32 array, shape (k, d)
+        Means of the clusters.
+    spread : float64 array, shape (k,)
+        Mean squared distance of a cluster's rows to their mean.
+    counts : int64 array, shape (k,)
+        Rows; at least two clusters have some.
+    out : float64 array, shape (n,)
+        Overwritten with what the CPU engine gives, bit for bit.
+
+    Returns
+    -------
+    WideSum, shape ()
+        Sum of ``rint(s * 2**40)``.
+
+    Raises
+    ------
+    ContractError
+        If a label is not one of the clusters, a silhouette is not a number, or the shapes do not fit.
+    """
+    d, n = block.shape
+    k = len(centres)
+    if centres.shape != (k, d) or spread.shape != (k,) or counts.shape != (k,) or out.shape != (n,):
+        shapes = f"centres {centres.shape}, spread {spread.shape}, counts {counts.shape} and out {out.shape}"
+        raise ContractError(
+            f"{shapes} do not fit a block {block.shape}; they are (k, d), (k,), (k,) and (n,)"
+        )
+    require_labels(labels, n)
+    points = device.to_device(np.ascontiguousarray(centres.T))
+    values, total = square_silhouettes_on_device(
+        device, device.to_device(block), device.to_device(labels), points,
+        device.to_device(spread), device.to_device(counts),
+    )  # fmt: skip
+    out[...] = device.to_host(values)
+    return total
+
+
+def square_silhouettes_on_device(
+    device: Device,
+    x: DeviceArray,
+    labels: DeviceArray,
+    centres: DeviceArray,
+    spread: DeviceArray,
+    counts: DeviceArray,
+    *,
+    threads: int | None = None,
+    rows: int = ROWS,
+    points: int = POINTS,
+    features: int | None = None,
+) -> tuple[DeviceArray, WideSum]:
+    """Squared-Euclidean silhouettes, all on the device.
+
+    Parameters
+    ----------
+    device : Device
+        Where the arrays lie.
+    x : DeviceArray of float32, shape (d, n)
+        Rows, feature-major.
+    labels : DeviceArray of uint8, uint16 or int32, shape (n,)
+        Cluster of each row.
+    centres : DeviceArray of float32, shape (d, k)
+        Means of the clusters, feature-major.
+    spread, counts : DeviceArray of float64 and int64, shape (k,)
+        Mean squared distance to the mean, and rows, of each cluster.
+    threads, rows, points, features : int, optional
+        Sizes of the launch (``kernels/silhouette.cu``); they change no bit of the answer. Tests shrink them.
+
+    Returns
+    -------
+    values : DeviceArray of float64, shape (n,)
+        Silhouettes.
+    total : WideSum, shape ()
+        Sum of ``rint(s * 2**40)``, on the host.
+
+    Raises
+    ------
+    ContractError
+        If a label is not one of the clusters, or a silhouette is not a number.
+    """
+    d, n = x.shape
+    k = centres.shape[1]
+    tile = plan_tile(
+        d, device.props, rows=rows, points=points, columns=points, threads=threads, features=features
+    )
+    geometry = plan_pairs(n, 1, tile, device.props)
+    blocks = geometry.grid[0]
+    values = device.empty(n, np.float64)
+    hi, lo = device.empty((1, blocks), np.int64), device.empty((1, blocks), np.uint64)
+    error = device.zeros(1, np.uint32)
+    _module(device, rows, points)[f"square_silhouettes<{LABEL_TYPES[labels.dtype]}>"](
+        geometry.grid,
+        geometry.block,
+        (x, np.int64(n), np.int64(n), labels, centres, np.int64(k), np.int64(k), spread, counts, np.int32(d),
+         np.int32(tile.features), values, hi, lo, error),
+        shared=max(tile.nbytes, BLOCK_SUM_BYTES),
+    )  # fmt: skip
+    total = merge_partials(device, hi, lo)[0]
+    require_no_error(device, error)
+    return values, total
+
+
 def _module(device: Device, rows: int, points: int) -> Module:
-    names = ["distance_sums"]
+    names = ["distance_sums", *(f"square_silhouettes<{name}>" for name in LABEL_TYPES.values())]
     return device.module(kernel_source("silhouette.cu"), names, {"ROWS": rows, "POINTS": points})

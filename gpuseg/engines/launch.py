@@ -30,6 +30,7 @@ _INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 _ERRORS = {
     1: "a value is not finite or does not fit its fixed-point scale",
     2: "a weight is negative, not finite or, where integral, not below 2**31",
+    4: "a label is not one of 0 .. k - 1",
 }
 
 

@@ -11,12 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_silhouette import silhouette_sums, silhouette_sums_on_device
+from gpuseg.engines.device_silhouette import (
+    silhouette_sums,
+    silhouette_sums_on_device,
+    square_silhouettes,
+    square_silhouettes_on_device,
+)
 from gpuseg.errors import ContractError
 from tests.emulator.device import ORDERS, PROPS, LaunchRecord
 from tests.oracle import floats
 from tests.oracle import silhouette as oracle
-from tests.strategies import KINDS, table
+from tests.strategies import KINDS, centres, same, table
 
 # The sizes in use, and sizes so small that rows, others, clusters and features all cross the borders of tiles.
 SIZES = [
@@ -196,4 +201,127 @@ def test_launches_fit_the_rows_and_the_others(make_device):
     on_device(device, rows, rows, starts, 30, {})
     assert device.launches == [
         LaunchRecord("distance_sums", (2, 8, 1), (128, 1, 1), 4 * 8 * (512 + 32)),
+    ]
+
+
+LABEL_TYPES = [np.uint8, np.uint16, np.int32]
+# As above, less what is staged of others: one group of centres always is.
+SQUARE_SIZES = [{name: v for name, v in sizes.items() if name != "columns"} for sizes in SIZES]
+
+
+def labelled(kind, n, d, k, dtype, seed):
+    """Rows, labels and the shape of k clusters: some empty, one of one row, spreads that may be 0."""
+    rng = np.random.default_rng(seed)
+    rows = table(kind, n, d, seed)
+    labels = rng.choice(rng.permutation(k)[: max(2 * k // 3, 2)], n).astype(dtype)
+    # Two clusters have rows whatever part of the data this is, and a lone row is alone in all of it.
+    counts = np.bincount(labels, minlength=k) + (np.arange(k) < 2)
+    spread = np.where(
+        counts == 1, 0.0, rng.random(k) * float(np.square(rows, dtype=np.float64).max(initial=1.0))
+    )
+    return rows, labels, centres(rows, k, seed + 1), spread, counts
+
+
+def squares_on_device(device, rows, labels, points, spread, counts, sizes):
+    columns = (np.ascontiguousarray(rows.T), labels, np.ascontiguousarray(points.T), spread, counts)
+    values, total = square_silhouettes_on_device(device, *map(device.to_device, columns), **sizes)
+    return device.to_host(values), total
+
+
+@given(
+    n=st.sampled_from([*ROWS, 511, 513]),
+    d=st.integers(1, 6),
+    k=st.integers(2, 20),
+    kind=st.sampled_from(KINDS),
+    dtype=st.sampled_from(LABEL_TYPES),
+    sizes=st.sampled_from(SQUARE_SIZES),
+    order=st.sampled_from(ORDERS),
+    seed=st.integers(0, 2**32),
+)
+def test_squared_silhouettes_equal_the_oracle_and_the_cpu_engine(
+    make_device, n, d, k, kind, dtype, sizes, order, seed
+):
+    rows, labels, points, spread, counts = labelled(kind, n, d, k, dtype, seed)
+    values, total = squares_on_device(make_device(order, seed), rows, labels, points, spread, counts, sizes)
+    wanted, wanted_total = oracle.squared(rows, labels.tolist(), points, spread.tolist(), counts.tolist())
+    assert values.tolist() == wanted
+    assert total.to_ints() == [wanted_total]
+    out = np.full(n, np.nan)
+    block = np.ascontiguousarray(rows.T)
+    assert CpuEngine(n_jobs=2).square_silhouettes(block, labels, points, spread, counts, out) == total
+    assert same(out, values)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_no_size_and_no_order_changes_a_squared_silhouette(make_device, order):
+    rows, labels, points, spread, counts = labelled("offset", 1100, 4, 19, np.uint8, 6)
+    block = np.ascontiguousarray(rows.T)
+    out, again = np.full(1100, np.nan), np.full(1100, np.nan)
+    total = CpuEngine(n_jobs=1).square_silhouettes(block, labels, points, spread, counts, out)
+    assert square_silhouettes(make_device(order), block, labels, points, spread, counts, again) == total
+    assert same(again, out)
+    for sizes in SQUARE_SIZES:
+        values, found = squares_on_device(make_device(order), rows, labels, points, spread, counts, sizes)
+        assert found == total
+        assert same(values, out)
+
+
+@pytest.mark.parametrize("d", [24, 86, 200])
+def test_features_of_squared_silhouettes_come_in_parts(make_device, d):
+    rows, labels, points, spread, counts = labelled("normal", 70, d, 9, np.int32, d)
+    wanted, total = oracle.squared(rows, labels.tolist(), points, spread.tolist(), counts.tolist())
+    values, found = squares_on_device(
+        make_device("reverse"), rows, labels, points, spread, counts, SQUARE_SIZES[0]
+    )
+    assert values.tolist() == wanted
+    assert found.to_ints() == [total]
+
+
+def test_rows_on_their_centres_are_0_and_rows_far_from_others_1(make_device):
+    labels = np.arange(40, dtype=np.uint8) % 2
+    rows = np.zeros((40, 1), np.float32)
+    shape = np.zeros(2), np.array([20, 20])
+    values, total = squares_on_device(make_device(), rows, labels, np.zeros((2, 1), np.float32), *shape, {})
+    assert values.tolist() == [0.0] * 40
+    assert total.to_ints() == [0]
+    points = np.array([[0.0], [1.0]], np.float32)
+    values, total = squares_on_device(make_device(), points[labels], labels, points, *shape, {})
+    assert values.tolist() == [1.0] * 40
+    assert total.to_ints() == [40 << 40]
+
+
+def test_labels_and_shapes_of_squared_silhouettes_that_do_not_fit_are_refused(make_device):
+    block, points = np.zeros((2, 9), np.float32), np.zeros((3, 2), np.float32)
+    shape = np.ones(3), np.full(3, 3, np.int64)
+    labels = np.arange(9, dtype=np.int32) % 3
+
+    def run(labels=labels, points=points, spread=shape[0], counts=shape[1], n_out=9):
+        return square_silhouettes(make_device(), block, labels, points, spread, counts, np.empty(n_out))
+
+    run()
+    for wrong in (np.where(labels == 1, 3, labels), np.where(labels == 1, -1, labels)):
+        with pytest.raises(ContractError, match=r"label is not one of 0 \.\. k - 1"):
+            run(wrong.astype(np.int32))
+    for wrong in (labels[:8], labels.astype(np.int64), labels.astype(np.float32)):
+        with pytest.raises(ContractError, match="give each row a uint8"):
+            run(wrong)
+    for wrong in (
+        {"points": points[:, :1]},
+        {"spread": shape[0][:2]},
+        {"counts": shape[1][:2]},
+        {"n_out": 8},
+    ):
+        with pytest.raises(ContractError, match="do not fit a block"):
+            run(**wrong)
+    with pytest.raises(ContractError, match="not finite"):
+        run(counts=np.array([9, 0, 0]), labels=np.zeros(9, np.int32))  # no other cluster to be nearer to
+
+
+def test_launches_of_squared_silhouettes_fit_the_rows(make_device):
+    device = make_device()
+    rows, labels, points, spread, counts = labelled("normal", 1000, 4, 3, np.uint8, 1)
+    squares_on_device(device, rows, labels, points, spread, counts, {})
+    assert device.launches == [
+        LaunchRecord("square_silhouettes<unsigned char>", (2, 1, 1), (128, 1, 1), 4 * 4 * (512 + 8)),
+        LaunchRecord("wide_merge", (1, 1, 1), (128, 1, 1), 512),
     ]
