@@ -115,14 +115,18 @@ class DeviceEngine:
 
     def label_moments(self, block: Block, labels: LabelArray, k: int, scales: Scales) -> list[Moments]:
         """Moments of each cluster's rows: see :meth:`gpuseg.engines.base.Engine.label_moments`."""
+        from gpuseg.engines.device_label_moments import label_moments
 
-        def of(rows: npt.NDArray[np.intp]) -> Moments:
-            def cut(start: int, stop: int) -> list[HostArray]:
-                return [block[:, rows[start:stop]]]
+        def cut(start: int, stop: int) -> list[HostArray]:
+            return [block[:, start:stop], labels[start:stop]]
 
-            return self._moments(rows.size, len(block), cut, WeightMode.NONE, scales)
+        def work(device: Device, start: int, stop: int, arrays: Sequence[HostArray]) -> list[Moments]:
+            del start, stop
+            return label_moments(device, arrays[0], arrays[1], k, scales)
 
-        return [of(np.flatnonzero(labels == c)) for c in range(k)]
+        d, n = block.shape
+        parts = self._run(n, 4 * d + labels.itemsize, cut, work)
+        return [functools.reduce(Moments.merge, clusters) for clusters in zip(*parts, strict=True)]
 
     def _moments(
         self,
