@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gpuseg.cluster.kmeans import KMeans
     from gpuseg.customers.cohorts import cohort_retention
     from gpuseg.customers.features import features
-    from gpuseg.customers.records import Transactions
-    from gpuseg.customers.transactions import read_transactions
+    from gpuseg.customers.reading.records import Transactions
+    from gpuseg.customers.reading.transactions import read_transactions
     from gpuseg.insight.model_files import load_model
     from gpuseg.quality.choose_k import choose_k
     from gpuseg.quality.silhouette import silhouette_samples, silhouette_score
@@ -46,14 +46,14 @@ __all__ = [
 # Where each public name lives; a module stands for itself.
 _HOMES = {
     "KMeans": "gpuseg.cluster.kmeans",
-    "Transactions": "gpuseg.customers.records",
+    "Transactions": "gpuseg.customers.reading.records",
     "choose_k": "gpuseg.quality.choose_k",
     "cohort_retention": "gpuseg.customers.cohorts",
     "datasets": "gpuseg.datasets",
     "errors": "gpuseg.errors",
     "features": "gpuseg.customers.features",
     "load_model": "gpuseg.insight.model_files",
-    "read_transactions": "gpuseg.customers.transactions",
+    "read_transactions": "gpuseg.customers.reading.transactions",
     "silhouette_samples": "gpuseg.quality.silhouette",
     "silhouette_score": "gpuseg.quality.silhouette",
 }

@@ -26,7 +26,7 @@ def init(
 ) -> None:
     """Look at a file of records and write a job file that runs as written, each guess a declaration to correct."""
     with exit_codes(debug=debug):
-        from gpuseg.jobs.init import init_job
+        from gpuseg.jobs.declared.init import init_job
 
         stated = {"customer": customer, "time": time, "amount": amount}
         said = init_job(file, out, {role: name for role, name in stated.items() if name is not None})
@@ -42,7 +42,7 @@ def check(
 ) -> None:
     """List everything that is wrong with a job, from its file and a sample of its records, or say what it would do."""
     with exit_codes(debug=debug):
-        from gpuseg.jobs.check import check_job
+        from gpuseg.jobs.declared.check import check_job
 
         said = check_job(job)
         if not quiet:

@@ -35,7 +35,7 @@ def assign(
 ) -> None:
     """Give the customers of a file the segments of a kept model."""
     with exit_codes(debug=debug):
-        from gpuseg.jobs.assign import assign_file
+        from gpuseg.jobs.kept.assign import assign_file
 
         _say(assign_file(model, file, out, as_of, customers).summary, quiet=quiet)
 
@@ -48,7 +48,7 @@ def compare(
 ) -> None:
     """Compare two runs: how far they agree, who moved where, what was done otherwise."""
     with exit_codes(debug=debug):
-        from gpuseg.jobs.compare import compare_runs
+        from gpuseg.jobs.kept.compare import compare_runs
 
         _say(compare_runs(first, second).summary)
 
@@ -61,7 +61,7 @@ def show(
 ) -> None:
     """Say in plain words what a run knows of one customer."""
     with exit_codes(debug=debug):
-        from gpuseg.jobs.show import show_customer
+        from gpuseg.jobs.kept.show import show_customer
 
         _say(show_customer(folder, customer))
 
@@ -79,7 +79,7 @@ def export(
 ) -> None:
     """Write the customers of one segment into a new file."""
     with exit_codes(debug=debug):
-        from gpuseg.jobs.export import export_segment
+        from gpuseg.jobs.kept.export import export_segment
 
         _say(export_segment(folder, segment, to, out).summary, quiet=quiet)
 
@@ -96,7 +96,7 @@ def erase(
 ) -> None:
     """Erase customers from every file of a run, and keep them out of new runs of its job."""
     with exit_codes(debug=debug):
-        from gpuseg.jobs.erase import erase_customers
+        from gpuseg.jobs.erasing.erase import erase_customers
 
         _say(erase_customers(folder, ids, all_runs=all_runs).summary, quiet=quiet)
 
@@ -112,7 +112,7 @@ def names(
 ) -> None:
     """Put the names that were approved in review.csv into a run."""
     with exit_codes(debug=debug):
-        from gpuseg.jobs.names import apply_names
+        from gpuseg.jobs.kept.names import apply_names
 
         _say(apply_names(folder, review).summary, quiet=quiet)
 

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gpuseg.customers.audit import Audit
 from gpuseg.customers.keyed import Int64, encode, no_keys, pack, recode, sum_by, union
 from gpuseg.customers.periods import Periods
-from gpuseg.customers.reader import Checked
+from gpuseg.customers.reading.audit import Audit
+from gpuseg.customers.reading.reader import Checked
 from gpuseg.engines import cpu_records
 from gpuseg.engines.choose import EngineChoice
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpuseg.core import detmath
-from gpuseg.customers.attribute_columns import ATTRIBUTE_PREFIX, as_numbers, as_text, reads_as_numbers
-from gpuseg.customers.dialect import CsvDialect
+from gpuseg.customers.reading.attribute_columns import ATTRIBUTE_PREFIX, as_numbers, as_text, reads_as_numbers
+from gpuseg.customers.reading.dialect import CsvDialect
 from gpuseg.errors import InputError
 
 logger = logging.getLogger("gpuseg.customers")

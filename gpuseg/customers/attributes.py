@@ -14,15 +14,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpuseg.customers.attribute_columns import (
+from gpuseg.customers.keyed import encode, first_of
+from gpuseg.customers.reading.attribute_columns import (
     ATTRIBUTE_PREFIX,
     as_numbers,
     attribute_values,
     reads_as_numbers,
 )
-from gpuseg.customers.dialect import CsvDialect
-from gpuseg.customers.keyed import encode, first_of
-from gpuseg.customers.records import Transactions
+from gpuseg.customers.reading.dialect import CsvDialect
+from gpuseg.customers.reading.records import Transactions
 from gpuseg.errors import InputError, SchemaError
 
 logger = logging.getLogger("gpuseg.customers")

@@ -15,7 +15,7 @@ from gpuseg.customers import frames
 from gpuseg.customers.activity import CODE_ZERO, NEVER, ActivityState, merge_activities, partition_activity
 from gpuseg.customers.features import day_number
 from gpuseg.customers.periods import Periods
-from gpuseg.customers.records import Transactions
+from gpuseg.customers.reading.records import Transactions
 from gpuseg.engines import cpu_records
 from gpuseg.engines.choose import EngineChoice, choose_engine
 from gpuseg.errors import InputError

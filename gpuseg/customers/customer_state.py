@@ -15,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpuseg.customers.audit import Audit
 from gpuseg.customers.keyed import (
     Int64,
     distinct,
@@ -28,7 +27,8 @@ from gpuseg.customers.keyed import (
     sum_by,
     union,
 )
-from gpuseg.customers.reader import Checked
+from gpuseg.customers.reading.audit import Audit
+from gpuseg.customers.reading.reader import Checked
 
 MEASURES = ("lines", "purchase_lines", "purchases", "returns", "discount", "coupon", "own_label")
 """Rows of :attr:`CustomerState.totals`; money in minor units, returns negative."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from gpuseg.customers import finishing, frames, measures
 from gpuseg.customers.customer_state import merge_states, partition_state
-from gpuseg.customers.records import Transactions
+from gpuseg.customers.reading.records import Transactions
 from gpuseg.customers.sensitive import kept_out
 from gpuseg.errors import InputError
 

@@ -19,7 +19,7 @@ from gpuseg.core import detmath
 from gpuseg.customers import frames, measures
 from gpuseg.customers.customer_state import MEASURES, CustomerState
 from gpuseg.customers.keyed import Int64
-from gpuseg.customers.records import Transactions
+from gpuseg.customers.reading.records import Transactions
 from gpuseg.customers.sensitive import check_opt_in, kept_out
 from gpuseg.errors import InputError
 

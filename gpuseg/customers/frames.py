@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gpuseg.customers.records import Transactions
+from gpuseg.customers.reading.records import Transactions
 
 CUSTOMER = b"gpuseg.customer"
 """Metadata key: name of the customer column."""

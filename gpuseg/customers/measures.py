@@ -15,7 +15,7 @@ import pyarrow as pa
 from gpuseg.core import detmath
 from gpuseg.customers.customer_state import CustomerState
 from gpuseg.customers.keyed import Int64, first_of
-from gpuseg.customers.reader import UNKNOWN
+from gpuseg.customers.reading.reader import UNKNOWN
 
 Float64 = npt.NDArray[np.float64]
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from gpuseg.customers.attribute_columns import ATTRIBUTE_PREFIX
 from gpuseg.customers.attribute_encoding import Encoding, attribute_of, level_of
 from gpuseg.customers.attributes import AttributeValues
+from gpuseg.customers.reading.attribute_columns import ATTRIBUTE_PREFIX
 from gpuseg.insight.measures import Measure
 from gpuseg.insight.words import Unit
 

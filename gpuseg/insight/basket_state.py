@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpuseg.customers.audit import Audit
 from gpuseg.customers.keyed import (
     Int64,
     distinct,
@@ -27,7 +26,8 @@ from gpuseg.customers.keyed import (
     sum_by,
     union,
 )
-from gpuseg.customers.reader import Checked
+from gpuseg.customers.reading.audit import Audit
+from gpuseg.customers.reading.reader import Checked
 from gpuseg.customers.sensitive import kept_out
 
 MEASURES = ("lines", "telling_lines", "purchases", "discount", "coupon", "own_label")

@@ -28,8 +28,8 @@ from gpuseg.customers.attributes import (
 from gpuseg.customers.features import customer_state, customer_summary, day_number
 from gpuseg.customers.finishing import feature_table
 from gpuseg.customers.frames import CUSTOMER, FACTS
+from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.customers.sensitive import kept_out
-from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError
 
 logger = logging.getLogger("gpuseg.insight")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.customers.attribute_columns import ATTRIBUTE_PREFIX
 from gpuseg.customers.attribute_encoding import attribute_of
+from gpuseg.customers.reading.attribute_columns import ATTRIBUTE_PREFIX
 from gpuseg.insight.measures import CATEGORY_PREFIX
 
 SHARES = "shares of categories"

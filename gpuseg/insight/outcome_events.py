@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpuseg.customers.features import day_number
-from gpuseg.customers.local_time import check_zone
+from gpuseg.customers.reading.local_time import check_zone
 from gpuseg.errors import InputError
 from gpuseg.insight.words import format_day
 

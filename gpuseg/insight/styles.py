@@ -20,8 +20,8 @@ from gpuseg.customers import frames
 from gpuseg.customers.features import day_number
 from gpuseg.customers.finishing import no_purchase
 from gpuseg.customers.keyed import Int64
+from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.customers.sensitive import check_opt_in
-from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError
 from gpuseg.insight import style_values as values
 from gpuseg.insight.basket_state import BasketState, merge_baskets, partition_baskets

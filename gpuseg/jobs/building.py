@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpuseg.customers.attribute_columns import ATTRIBUTE_PREFIX
 from gpuseg.customers.attribute_encoding import Encoding, encode_all, encoding_of
 from gpuseg.customers.attributes import AttributeValues, attributes_of_records, require_known
 from gpuseg.customers.customer_state import CustomerState
 from gpuseg.customers.features import customer_state, customer_summary, day_number, features
 from gpuseg.customers.frames import FACTS
-from gpuseg.customers.transactions import Transactions
+from gpuseg.customers.reading.attribute_columns import ATTRIBUTE_PREFIX
+from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.errors import InputError
 from gpuseg.insight.attribute_measures import attribute_measures, described_columns
 from gpuseg.insight.customer_rows import NO_PURCHASE, missing_reasons

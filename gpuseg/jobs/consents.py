@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpuseg.customers import values
-from gpuseg.customers.dialect import CsvDialect
-from gpuseg.customers.reader import Consented
-from gpuseg.customers.sources import column_names, open_source
+from gpuseg.customers.reading import values
+from gpuseg.customers.reading.dialect import CsvDialect
+from gpuseg.customers.reading.reader import Consented
+from gpuseg.customers.reading.sources import column_names, open_source
 from gpuseg.errors import InputError
-from gpuseg.jobs.job_problems import nearest
+from gpuseg.jobs.declared.job_problems import nearest
 
 
 def consented_by_table(path: str, customer: str, column: str, dialect: CsvDialect | None) -> Consented:

@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 
 from gpuseg.customers.attribute_encoding import AttributeRule
 from gpuseg.customers.attributes import AttributeValues, attributes_of_table
-from gpuseg.customers.dialect import CsvDialect
-from gpuseg.customers.reader import Erased
-from gpuseg.customers.sources import column_names, open_source
-from gpuseg.customers.transactions import Transactions
+from gpuseg.customers.reading.dialect import CsvDialect
+from gpuseg.customers.reading.reader import Erased
+from gpuseg.customers.reading.sources import column_names, open_source
+from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.errors import InputError
-from gpuseg.jobs.job_file import JobFile, job_words
-from gpuseg.jobs.job_problems import nearest
-from gpuseg.jobs.job_sections import Column, Constant
+from gpuseg.jobs.declared.job_file import JobFile, job_words
+from gpuseg.jobs.declared.job_problems import nearest
+from gpuseg.jobs.declared.job_sections import Column, Constant
 from gpuseg.jobs.joining import keys_like
 
 logger = logging.getLogger("gpuseg.jobs")

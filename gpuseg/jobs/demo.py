@@ -9,10 +9,11 @@ from typing import Any
 
 from gpuseg import datasets
 from gpuseg.customers.outliers import OutlierRule
-from gpuseg.customers.transactions import read_transactions
+from gpuseg.customers.reading.transactions import read_transactions
 from gpuseg.insight.answer import Asked
 from gpuseg.insight.outcome import read_outcome
 from gpuseg.insight.words import Wording
+from gpuseg.jobs.erasing.suppression import load_suppression
 from gpuseg.jobs.finishing import Occasion, RunResult, write_run
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import segment_customers
@@ -20,7 +21,6 @@ from gpuseg.jobs.progress import Progress
 from gpuseg.jobs.reporting import Words
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.suppression import load_suppression
 
 SOURCE = "The Complete Journey: households of a grocery chain"
 YEAR = ("2017-01-01", "2017-12-31")

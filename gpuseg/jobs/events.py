@@ -7,18 +7,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpuseg.customers.dialect import CsvDialect
-from gpuseg.customers.reader import Erased
-from gpuseg.customers.sources import column_names, open_source
-from gpuseg.customers.texts import times_from_text
-from gpuseg.customers.transactions import Transactions
-from gpuseg.customers.values import times_out_of_range
+from gpuseg.customers.reading.dialect import CsvDialect
+from gpuseg.customers.reading.reader import Erased
+from gpuseg.customers.reading.sources import column_names, open_source
+from gpuseg.customers.reading.texts import times_from_text
+from gpuseg.customers.reading.transactions import Transactions
+from gpuseg.customers.reading.values import times_out_of_range
 from gpuseg.errors import InputError
 from gpuseg.insight.answer import Asked
 from gpuseg.insight.outcome import read_outcome
-from gpuseg.jobs.job_file import JobFile, job_words
-from gpuseg.jobs.job_problems import nearest
-from gpuseg.jobs.job_sections import ContactFilter, Outcome
+from gpuseg.jobs.declared.job_file import JobFile, job_words
+from gpuseg.jobs.declared.job_problems import nearest
+from gpuseg.jobs.declared.job_sections import ContactFilter, Outcome
 from gpuseg.jobs.joining import keys_like
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from gpuseg.insight.findings import findings, not_placed
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.building import table_of_unplaced
-from gpuseg.jobs.job_list import publishing
+from gpuseg.jobs.erasing.job_list import publishing
+from gpuseg.jobs.erasing.suppression import SUPPRESSED, Suppression
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import Segmentation
 from gpuseg.jobs.reporting import Words, report_of
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.suppression import SUPPRESSED, Suppression
 from gpuseg.jobs.writing import REPORT, customers_of, run_id_of, write_manifest, write_report, write_tables
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from gpuseg.customers.roles import value_kind
-from gpuseg.customers.transactions import Transactions
+from gpuseg.customers.reading.roles import value_kind
+from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.errors import InputError
 
 

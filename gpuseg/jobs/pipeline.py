@@ -17,7 +17,7 @@ from gpuseg.core.promise import Promise
 from gpuseg.customers.attributes import AttributeValues
 from gpuseg.customers.cohorts import CohortRetention, cohort_retention
 from gpuseg.customers.outliers import Outliers
-from gpuseg.customers.transactions import Transactions
+from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.errors import InputError
 from gpuseg.insight.alternatives import Alternative, alternatives
 from gpuseg.insight.answer import Answer, Asked, answer

@@ -10,18 +10,18 @@ from typing import Any
 from gpuseg.insight.model_files import load_model
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.customer_table import attribute_rules, read_customers, table_record
+from gpuseg.jobs.declared.job_file import JobFile, read_job
+from gpuseg.jobs.erasing.job_list import known_to
+from gpuseg.jobs.erasing.suppression import load_suppression
 from gpuseg.jobs.events import read_asked
 from gpuseg.jobs.finishing import Occasion, RunResult, write_run
-from gpuseg.jobs.job_file import JobFile, read_job
-from gpuseg.jobs.job_list import known_to
+from gpuseg.jobs.kept.runs import open_run
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
 from gpuseg.jobs.reporting import Words
-from gpuseg.jobs.runs import open_run
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.suppression import load_suppression
 
 N_BOOT = 20
 """Bootstrap replicates behind the stability of a job's segments."""

@@ -12,9 +12,9 @@ from sklearn.exceptions import ConvergenceWarning
 
 from gpuseg.customers.customer_state import CustomerState
 from gpuseg.customers.measures import category_totals, top_categories
+from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.customers.sensitive import allowed_categories
-from gpuseg.customers.transactions import Transactions
 from gpuseg.errors import InputError, TooFewRowsError
 from gpuseg.insight.groups import group_weights
 from gpuseg.insight.matching import match_model

@@ -18,16 +18,16 @@ from gpuseg.insight.model_files import FOLDER, model_contents
 from gpuseg.insight.report import Report, render_report
 from gpuseg.insight.withheld import cohorts_table
 from gpuseg.jobs.building import table_of_unplaced
-from gpuseg.jobs.formats import table_bytes
+from gpuseg.jobs.erasing.suppression import SUPPRESSED, WHAT_IT_IS
+from gpuseg.jobs.kept.formats import table_bytes
+from gpuseg.jobs.kept.names import review_bytes
+from gpuseg.jobs.kept.renaming import PAGE, REVIEW, WORKBOOK
+from gpuseg.jobs.kept.runs import REJECTS
 from gpuseg.jobs.manifest import Manifest
-from gpuseg.jobs.names import review_bytes
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import Segmentation
 from gpuseg.jobs.quality_file import quality_json
-from gpuseg.jobs.renaming import PAGE, REVIEW, WORKBOOK
-from gpuseg.jobs.runs import REJECTS
 from gpuseg.jobs.stages import Stages
-from gpuseg.jobs.suppression import SUPPRESSED, WHAT_IT_IS
 from gpuseg.jobs.workbook import profiles_workbook
 
 REPORT = PAGE

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg.customers import parts
-from gpuseg.customers.attribute_columns import attribute_values, reads_as_numbers
 from gpuseg.customers.attribute_encoding import AttributeRule, attribute_of, encoding_of, level_of
 from gpuseg.customers.attributes import attributes_of_records, attributes_of_table
-from gpuseg.customers.dialect import CsvDialect
 from gpuseg.customers.features import day_number
-from gpuseg.customers.transactions import read_transactions
+from gpuseg.customers.reading import parts
+from gpuseg.customers.reading.attribute_columns import attribute_values, reads_as_numbers
+from gpuseg.customers.reading.dialect import CsvDialect
+from gpuseg.customers.reading.transactions import read_transactions
 from gpuseg.errors import InputError, SchemaError
 
 ROLES = {"customer": "who", "time": "at", "amount": "paid", "time_zone": "UTC"}

@@ -149,7 +149,7 @@ def test_the_number_1_and_the_text_1_are_never_merged():
 
 
 def test_mixed_ids_are_found_across_parts(monkeypatch):
-    from gpuseg.customers import parts
+    from gpuseg.customers.reading import parts
 
     monkeypatch.setattr(parts, "PART_ROWS", 2)
     frame = table().to_pandas()

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import gpuseg as gs
 from gpuseg import datasets
-from gpuseg.customers import parts
 from gpuseg.customers.activity import ActivityState, merge_activities, partition_activity
 from gpuseg.customers.cohorts import cohort_retention
 from gpuseg.customers.periods import PERIODS, WEEKDAYS, Periods
+from gpuseg.customers.reading import parts
 from gpuseg.engines.choose import choose_engine
 from gpuseg.errors import InputError, SchemaError
 

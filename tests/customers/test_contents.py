@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from gpuseg.customers import contents
+from gpuseg.customers.reading import contents
 
 NULL = 0x9E3779B97F4A7C15
 

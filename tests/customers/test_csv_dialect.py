@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpuseg as gs
-from gpuseg.customers import csv_files, parts
-from gpuseg.customers.dialect import CsvDialect, csv_dialect
-from gpuseg.customers.texts import numbers_from_text, times_from_text
+from gpuseg.customers.reading import csv_files, parts
+from gpuseg.customers.reading.dialect import CsvDialect, csv_dialect
+from gpuseg.customers.reading.texts import numbers_from_text, times_from_text
 from gpuseg.errors import InputError, SchemaError, SourceError
 
 ROLES = {"customer": "who", "time": "at", "amount": "paid", "time_zone": "UTC"}

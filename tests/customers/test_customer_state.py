@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import gpuseg as gs
 from gpuseg.customers.customer_state import CustomerState, merge_states, partition_state
 from gpuseg.customers.features import customer_state
-from gpuseg.customers.transactions import Transactions
+from gpuseg.customers.reading.transactions import Transactions
 
 ROLES = {
     "customer": "who",

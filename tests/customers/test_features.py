@@ -19,8 +19,8 @@ import pytest
 
 import gpuseg as gs
 from gpuseg import datasets
-from gpuseg.customers import parts
 from gpuseg.customers.features import customer_state, customer_summary, day_number, features
+from gpuseg.customers.reading import parts
 from gpuseg.errors import InputError
 
 NAMES = ("FRESH", "PANTRY", "DELI", "HOME")

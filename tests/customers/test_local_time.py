@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg.customers import local_time
+from gpuseg.customers.reading import local_time
 from gpuseg.errors import InputError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

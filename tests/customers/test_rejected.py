@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg as gs
-from gpuseg.customers import parts, rejected
+from gpuseg.customers.reading import parts, rejected
 
 ROLES = {"customer": "who", "time": "at", "amount": "paid", "time_zone": "UTC", "on_bad_rows": "reject"}
 MOMENT = dt.datetime(2024, 5, 1, 12)
@@ -32,7 +32,7 @@ LINES = """who,at,paid,ok,note
 def small_parts(monkeypatch):
     """Parts of two rows, and CSV blocks of a line or two."""
     monkeypatch.setattr(parts, "PART_ROWS", 2)
-    monkeypatch.setattr("gpuseg.customers.csv_files.BLOCK_BYTES", 64)
+    monkeypatch.setattr("gpuseg.customers.reading.csv_files.BLOCK_BYTES", 64)
 
 
 def read_csv(tmp_path, text=LINES, **options):

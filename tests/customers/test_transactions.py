@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg as gs
-from gpuseg.customers import parts
+from gpuseg.customers.reading import parts
 from gpuseg.errors import InputError
 
 

@@ -18,8 +18,8 @@ import gpuseg as gs
 from gpuseg import datasets
 from gpuseg.cluster.kmeans import KMeans
 from gpuseg.customers.features import customer_state, features
+from gpuseg.customers.reading.transactions import read_transactions
 from gpuseg.customers.scaling import ExactScaler
-from gpuseg.customers.transactions import read_transactions
 from gpuseg.errors import ContractError, InputError, NotFiniteError, OutputError, SourceError
 from gpuseg.insight.baselines import Bins
 from gpuseg.insight.customer_rows import facts_of, recipe_of

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from gpuseg.customers.attribute_columns import ATTRIBUTE_PREFIX
 from gpuseg.customers.cohorts import cohort_retention
-from gpuseg.customers.transactions import read_transactions
+from gpuseg.customers.reading.attribute_columns import ATTRIBUTE_PREFIX
+from gpuseg.customers.reading.transactions import read_transactions
 from gpuseg.insight.answer import Asked, answer
 from gpuseg.insight.disclosure import Hidden
 from gpuseg.insight.findings import findings
@@ -25,7 +25,7 @@ from gpuseg.insight.profile import profile_segments
 from gpuseg.insight.report import render_report
 from gpuseg.insight.withheld import Withheld, cohorts_table, withheld, withheld_cohorts
 from gpuseg.insight.words import FEW, Unit, Wording
-from gpuseg.jobs.names import review_bytes
+from gpuseg.jobs.kept.names import review_bytes
 from tests.insight.test_disclosure import MIN_CELL, guesses
 from tests.insight.test_report import Page
 from tests.jobs import made_up

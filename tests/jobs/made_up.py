@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpuseg import datasets
-from gpuseg.customers.transactions import read_transactions
+from gpuseg.customers.reading.transactions import read_transactions
 from gpuseg.insight.answer import Asked
 from gpuseg.insight.outcome import Outcome
 from gpuseg.insight.report import Report

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from gpuseg import datasets
 from gpuseg.cluster.kmeans import KMeans
 from gpuseg.customers.features import customer_state, customer_summary, features
+from gpuseg.customers.reading.transactions import read_transactions
 from gpuseg.customers.scaling import ExactScaler
-from gpuseg.customers.transactions import read_transactions
 from gpuseg.insight.customer_rows import facts_of, recipe_of
 from gpuseg.insight.measures import measures_of
 from gpuseg.insight.model import SegmentModel, build_model
@@ -28,9 +28,9 @@ from gpuseg.insight.model_files import FOLDER, model_contents
 from gpuseg.insight.naming import name_segments
 from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.report.named import origin_of_names, placeholders, with_names
-from gpuseg.jobs.formats import table_bytes
+from gpuseg.jobs.kept.formats import table_bytes
+from gpuseg.jobs.kept.names import review_bytes
 from gpuseg.jobs.manifest import Manifest
-from gpuseg.jobs.names import review_bytes
 from gpuseg.jobs.output import RunFolder
 
 STARTED = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)

@@ -13,8 +13,8 @@ import pytest
 
 from gpuseg.errors import InputError, OutputError, SourceError
 from gpuseg.insight.model_files import load_model
-from gpuseg.jobs.assign import assign_file
-from gpuseg.jobs.erase import erase_customers
+from gpuseg.jobs.erasing.erase import erase_customers
+from gpuseg.jobs.kept.assign import assign_file
 from tests.jobs import small_runs
 
 

@@ -17,13 +17,13 @@ from gpuseg import datasets
 from gpuseg.cli import app
 from gpuseg.errors import InputError, SchemaError
 from gpuseg.insight.model_files import load_model
-from gpuseg.jobs.assign import assign_file
-from gpuseg.jobs.check import check_job
-from gpuseg.jobs.job_file import read_job
+from gpuseg.jobs.declared.check import check_job
+from gpuseg.jobs.declared.job_file import read_job
+from gpuseg.jobs.kept.assign import assign_file
+from gpuseg.jobs.kept.runs import open_run
+from gpuseg.jobs.kept.show import show_customer
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.run import run_job
-from gpuseg.jobs.runs import open_run
-from gpuseg.jobs.show import show_customer
 
 N = 80
 JOB = {

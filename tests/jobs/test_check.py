@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from gpuseg.cli_jobs import jobs
 from gpuseg.errors import SchemaError
-from gpuseg.jobs.check import check_job
+from gpuseg.jobs.declared.check import check_job
 
 RECORDS = "who;at;paid;kind;ok;age\n" + "".join(
     f"{i % 5:03d};{i % 28 + 1}.3.2024;{i},50;{('bread', 'wine', 'rx')[i % 3]};{'yes' if i % 5 else 'no'};{20 + i}\n"

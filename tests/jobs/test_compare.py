@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpuseg.errors import InputError
-from gpuseg.jobs import runs
-from gpuseg.jobs.compare import compare_runs
+from gpuseg.jobs.kept import runs
+from gpuseg.jobs.kept.compare import compare_runs
 from tests.jobs import small_runs
 
 

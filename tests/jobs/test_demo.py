@@ -17,7 +17,7 @@ from gpuseg import datasets
 from gpuseg.cli import app
 from gpuseg.errors import InputError, SourceError
 from gpuseg.jobs import demo
-from gpuseg.jobs.job_list import add_to_list
+from gpuseg.jobs.erasing.job_list import add_to_list
 from gpuseg.jobs.progress import SilentProgress
 
 WITH_IDS = ["features.parquet", "rejects.parquet", "segments.csv", "segments.parquet", "styles.parquet"]

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpuseg.errors import InputError, OutputError, SourceError
-from gpuseg.jobs import runs
-from gpuseg.jobs.erase import erase_customers
-from gpuseg.jobs.formats import BOM
-from gpuseg.jobs.runs import open_run
-from gpuseg.jobs.suppression import SUPPRESSED, Suppression, load_suppression
+from gpuseg.jobs.erasing.erase import erase_customers
+from gpuseg.jobs.erasing.suppression import SUPPRESSED, Suppression, load_suppression
+from gpuseg.jobs.kept import runs
+from gpuseg.jobs.kept.formats import BOM
+from gpuseg.jobs.kept.runs import open_run
 from tests.jobs import small_runs
 
 GONE = ("C00003", "C00011", "C99999")
@@ -263,8 +263,8 @@ def test_a_failure_leaves_the_old_run(tmp_path, monkeypatch):
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from gpuseg.jobs import runs
-from gpuseg.jobs.erase import erase_customers
+from gpuseg.jobs.kept import runs
+from gpuseg.jobs.erasing.erase import erase_customers
 
 exchange = runs._exchange
 

@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpuseg.errors import InputError, OutputError
-from gpuseg.jobs import erase, runs
-from gpuseg.jobs.assign import assign_file
-from gpuseg.jobs.erase import erase_customers
-from gpuseg.jobs.job_list import add_to_list, known_to, list_folder, publishing
+from gpuseg.jobs.erasing import erase
+from gpuseg.jobs.erasing.erase import erase_customers
+from gpuseg.jobs.erasing.job_list import add_to_list, known_to, list_folder, publishing
+from gpuseg.jobs.erasing.suppression import SUPPRESSED, Suppression, load_suppression
+from gpuseg.jobs.kept import runs
+from gpuseg.jobs.kept.assign import assign_file
+from gpuseg.jobs.kept.runs import open_run
 from gpuseg.jobs.output import RunFolder
-from gpuseg.jobs.runs import open_run
-from gpuseg.jobs.suppression import SUPPRESSED, Suppression, load_suppression
 from tests.jobs import small_runs
 
 GONE = ("C00003", "C00011", "C99999")
@@ -173,7 +174,7 @@ def test_a_list_that_cannot_be_written_stops_everything(home, monkeypatch):
 
     before = small_runs.contents(home)
     with monkeypatch.context() as patch:
-        patch.setattr("gpuseg.jobs.job_list.os.fsync", full)
+        patch.setattr("gpuseg.jobs.erasing.job_list.os.fsync", full)
         with pytest.raises(OutputError, match=r"test/suppressed.json cannot be written: no space left"):
             erase_customers(home / "b", home.parent / "ids.txt")
     assert small_runs.contents(home) == before
@@ -307,7 +308,7 @@ def test_where_nothing_can_be_locked_the_list_is_kept_with_a_warning(home, monke
         raise OSError(errno.ENOLCK, "No locks available")
 
     with monkeypatch.context() as patch:
-        patch.setattr("gpuseg.jobs.job_list.fcntl.flock", none)
+        patch.setattr("gpuseg.jobs.erasing.job_list.fcntl.flock", none)
         add_to_list(home / "test", ["C00003"])
     assert "let no two commands work on one job" in caplog.text
     assert load_suppression(home / "test").blocked(pa.array(["C00003"])).all()

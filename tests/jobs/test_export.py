@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpuseg.errors import InputError, OutputError
-from gpuseg.jobs import one_file
-from gpuseg.jobs.export import export_segment
-from gpuseg.jobs.formats import BOM, table_bytes
-from gpuseg.jobs.one_file import write_new_file
+from gpuseg.jobs.kept import one_file
+from gpuseg.jobs.kept.export import export_segment
+from gpuseg.jobs.kept.formats import BOM, table_bytes
+from gpuseg.jobs.kept.one_file import write_new_file
 from tests.jobs import small_runs
 
 

@@ -12,14 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from gpuseg.cli_jobs import jobs
-from gpuseg.customers.dialect import CsvDialect
+from gpuseg.customers.reading.dialect import CsvDialect
 from gpuseg.errors import InputError, OutputError, SourceError
-from gpuseg.jobs.check import check_job
+from gpuseg.jobs.declared.check import check_job
+from gpuseg.jobs.declared.guess_roles import Column, currency_sign, guess_roles
+from gpuseg.jobs.declared.guess_text import guess_times
+from gpuseg.jobs.declared.init import init_job
+from gpuseg.jobs.declared.job_file import read_job
 from gpuseg.jobs.events import read_asked
-from gpuseg.jobs.guess_roles import Column, currency_sign, guess_roles
-from gpuseg.jobs.guess_text import guess_times
-from gpuseg.jobs.init import init_job
-from gpuseg.jobs.job_file import read_job
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_the_order_of_dates_is_never_guessed_silently(init):
 
 
 def test_a_late_day_above_twelve_still_tells_the_order(init, monkeypatch):
-    monkeypatch.setattr("gpuseg.jobs.guess_text.SAMPLE_BYTES", 400)
+    monkeypatch.setattr("gpuseg.jobs.declared.guess_text.SAMPLE_BYTES", 400)
     lines = [f"{i},{i % 12 + 1}/5/2024,1.0\n" for i in range(200)] + [
         f"{i},5/25/2024,1.0\n" for i in range(50)
     ]
@@ -101,7 +101,7 @@ def test_a_late_day_above_twelve_still_tells_the_order(init, monkeypatch):
 
 
 def test_marks_between_thousands_that_come_late_are_declared(init, monkeypatch):
-    monkeypatch.setattr("gpuseg.jobs.guess_text.SAMPLE_BYTES", 400)
+    monkeypatch.setattr("gpuseg.jobs.declared.guess_text.SAMPLE_BYTES", 400)
     lines = [f"{i};01.05.2024;1,50\n" for i in range(200)] + ["7;31.05.2024;1.234.567,50\n"]
     job, _, _ = init("Kunde;Datum;Betrag\n" + "".join(lines))
     assert (job.source.csv.thousands, job.bad_rows) == (".", "error")

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from gpuseg.customers.outliers import OutlierRule
 from gpuseg.errors import SchemaError, SourceError
-from gpuseg.jobs.job_file import JobFile, job_schema, read_job
-from gpuseg.jobs.job_yaml import read_yaml
+from gpuseg.jobs.declared.job_file import JobFile, job_schema, read_job
+from gpuseg.jobs.declared.job_yaml import read_yaml
 
 DATA = Path(str(resources.files("gpuseg"))) / "data"
 

@@ -17,12 +17,12 @@ from gpuseg.errors import OutputError, SchemaError, SourceError
 from gpuseg.insight.model_files import load_model
 from gpuseg.insight.report import render_report
 from gpuseg.insight.report.named import rename_in_sentences, rename_on_page
-from gpuseg.jobs import runs
-from gpuseg.jobs.formats import BOM
-from gpuseg.jobs.names import COLUMNS, apply_names, review_bytes
-from gpuseg.jobs.runs import open_run
+from gpuseg.jobs.kept import runs
+from gpuseg.jobs.kept.formats import BOM
+from gpuseg.jobs.kept.names import COLUMNS, apply_names, review_bytes
+from gpuseg.jobs.kept.runs import open_run
+from gpuseg.jobs.kept.workbook_names import rename_in_workbook
 from gpuseg.jobs.workbook import profiles_workbook
-from gpuseg.jobs.workbook_names import rename_in_workbook
 from tests.jobs import made_up, small_runs
 
 

@@ -17,7 +17,7 @@ from gpuseg.customers.scaling import ExactScaler
 from gpuseg.errors import NotFiniteError, SourceError, TooFewRowsError
 from gpuseg.insight.model_files import ARRAYS, RECORD, load_model, save_model
 from gpuseg.insight.report import render_report
-from gpuseg.jobs.assign import assign_file
+from gpuseg.jobs.kept.assign import assign_file
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.run import run_job

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from gpuseg.customers.reading.transactions import read_transactions
 from gpuseg.customers.scaling import ExactScaler
-from gpuseg.customers.transactions import read_transactions
 from gpuseg.errors import InputError, TooFewRowsError
 from gpuseg.insight.model import FALLBACK_ID, FALLBACK_NAME
 from gpuseg.insight.report import render_report

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from gpuseg import datasets
 from gpuseg.cli import app
-from gpuseg.customers import rejected
+from gpuseg.customers.reading import rejected
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.run import run_job
 

@@ -18,10 +18,10 @@ from gpuseg import datasets
 from gpuseg.cli import app
 from gpuseg.errors import InputError, OutputError
 from gpuseg.jobs import run as run_module
-from gpuseg.jobs.assign import assign_file
+from gpuseg.jobs.kept.assign import assign_file
+from gpuseg.jobs.kept.runs import open_run
 from gpuseg.jobs.progress import SilentProgress
 from gpuseg.jobs.run import run_job
-from gpuseg.jobs.runs import open_run
 
 N = 80
 JOB = {

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from gpuseg.errors import InputError, OutputError, SourceError
-from gpuseg.jobs import runs
-from gpuseg.jobs.runs import locked, open_run, rewrite_run, typed_key
+from gpuseg.jobs.kept import runs
+from gpuseg.jobs.kept.runs import locked, open_run, rewrite_run, typed_key
 from tests.jobs import small_runs
 
 

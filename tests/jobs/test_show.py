@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpuseg.errors import InputError
-from gpuseg.jobs import runs
-from gpuseg.jobs.show import _standings, show_customer
+from gpuseg.jobs.kept import runs
+from gpuseg.jobs.kept.show import _standings, show_customer
 from tests.jobs import small_runs
 
 

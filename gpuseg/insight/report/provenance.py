@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from gpuseg import __version__
 from gpuseg.core.promise import CONTRACT
 from gpuseg.customers.attribute_encoding import attribute_of
-from gpuseg.customers.audit import ERASED
 from gpuseg.customers.outliers import NO_SPREAD, OUTLIER
+from gpuseg.customers.reading.audit import ERASED
 from gpuseg.insight.attribute_measures import attribute_label
 from gpuseg.insight.customer_rows import NO_PURCHASE
 from gpuseg.insight.groups import group_of

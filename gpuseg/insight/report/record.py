@@ -10,7 +10,7 @@ from typing import Any
 
 from gpuseg.customers.cohorts import CohortRetention
 from gpuseg.customers.outliers import Outliers
-from gpuseg.customers.transactions import Transactions
+from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.insight.alternatives import Alternative
 from gpuseg.insight.answer import Answer
 from gpuseg.insight.certainty import Certainty

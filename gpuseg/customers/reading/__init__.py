@@ -1,0 +1,1 @@
+"""From any source to checked records (inside customers; everything else there takes what it makes)."""
