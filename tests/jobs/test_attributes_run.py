@@ -215,7 +215,7 @@ def test_one_customer_in_words(make):
             {"columns": {"region": {"use": "build", "kind": "number"}}},
             "'region' is declared a number and holds",
         ),
-        ({"columns": {"regoin": "build"}}, "columns: 'regoin' is in neither table; did you mean 'region'"),
+        ({"columns": {"regiun": "build"}}, "columns: 'regiun' is in neither table; did you mean 'region'"),
         (
             {"customers": {"source": {"path": "crm.csv", "csv": {"separator": ";"}}, "customer": "phone"}},
             "none of its 80 customers is among the 80 of the records",
