@@ -1,0 +1,397 @@
+"""Seeding steps and the sample on a device (room: engines): host side of ``kernels/seed.cu``.
+
+The same integers and distances, to the bit, as :meth:`gpuseg.engines.cpu.CpuEngine.potentials` and ``seed_step``, and
+the same rows as :meth:`gpuseg.core.seeding.Sample.of`. Seeding itself runs on the CPU engine on every platform
+(ONE_ANSWER section 6); what a device saves is gathering the sample from a block that it holds.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuseg.core.philox import Stage, draw64
+from gpuseg.core.seeding import LARGEST_DRAW, Sample
+from gpuseg.core.weights import WeightMode, Weights
+from gpuseg.engines.base import Block
+from gpuseg.engines.checks import require_weights
+from gpuseg.engines.device_inputs import upload
+from gpuseg.engines.launch import (
+    Device,
+    DeviceArray,
+    Module,
+    ceil_div,
+    kernel_source,
+    plan_rows,
+    require_no_error,
+)
+from gpuseg.errors import ContractError
+
+POINTS = 8
+"""Candidates that a thread tries at once (``POINTS`` of pairs.cuh)."""
+FEATURES = 64
+"""Features of the candidates that are staged at once."""
+
+_BLOCK_SUM_BYTES = 512
+
+
+def potentials(
+    device: Device, closest: npt.NDArray[np.float32], weights: Weights, exponent: int
+) -> npt.NDArray[np.int64]:
+    """Integer potential of each row: w * rint(d2 * 2**exponent), or rint(float32(w * d2) * 2**exponent).
+
+    Parameters
+    ----------
+    device : Device
+        Where it is computed.
+    closest : ndarray of float32, shape (n,)
+        Squared distances.
+    weights : Weights
+        Of the n rows.
+    exponent : int
+        Scale of the step.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Equal to the CPU engine's.
+
+    Raises
+    ------
+    ContractError
+        If a potential does not fit its scale, or a buffer another.
+    """
+    require_weights(weights, weights.mode, closest.size)
+    near, w = upload(device, closest, np.float32, "closest"), _upload_weights(device, weights)
+    return device.to_host(potentials_on_device(device, near, w, weights.mode, exponent))
+
+
+def potentials_on_device(
+    device: Device,
+    closest: DeviceArray,
+    w: DeviceArray,
+    mode: WeightMode,
+    exponent: int,
+    *,
+    threads: int = 256,
+) -> DeviceArray:
+    """Integer potentials of distances that are on the device.
+
+    Parameters
+    ----------
+    device : Device
+        Where the arrays lie.
+    closest : DeviceArray of float32, shape (n,)
+        Squared distances.
+    w : DeviceArray of int64 or float32, shape (n,)
+        float32 where ``mode`` is REAL; of any length, and not read, where it is NONE.
+    mode : WeightMode
+        Arithmetic of ``w``.
+    exponent : int
+        Scale of the step.
+    threads : int
+        Threads a block.
+
+    Returns
+    -------
+    DeviceArray of int64, shape (n,)
+        Potentials.
+
+    Raises
+    ------
+    ContractError
+        If a potential does not fit its scale.
+    """
+    [n] = closest.shape
+    geometry = plan_rows(n, device.props, threads=threads)
+    out, error = device.empty(n, np.int64), device.zeros(1, np.uint32)
+    arguments = (closest, w, np.int64(n), np.ldexp(np.float64(1.0), exponent), out, error)
+    _module(device, POINTS)[f"potentials_each<{mode.name}>"](geometry.grid, geometry.block, arguments)
+    require_no_error(device, error)
+    return out
+
+
+def seed_step(
+    device: Device,
+    block: Block,
+    weights: Weights,
+    closest: npt.NDArray[np.float32],
+    candidates: npt.NDArray[np.float32],
+    exponent: int,
+    out: npt.NDArray[np.float32],
+) -> npt.NDArray[np.int64]:
+    """For each candidate the potential if it were added.
+
+    Parameters
+    ----------
+    device : Device
+        Where it is computed; the block is uploaded whole.
+    block : float32 array, shape (d, n)
+        Feature-major.
+    weights : Weights
+        Of the n rows.
+    closest : ndarray of float32, shape (n,)
+        Squared distance of each row to the nearest of the seeds so far.
+    candidates : ndarray of float32, shape (k, d)
+        Points to try.
+    exponent : int
+        Scale of the step.
+    out : ndarray of float32, shape (k, n)
+        Receives min(closest, d2 to the candidate).
+
+    Returns
+    -------
+    ndarray of int64, shape (k,)
+        Equal to the CPU engine's.
+
+    Raises
+    ------
+    ContractError
+        If a potential does not fit its scale, or a buffer another.
+    """
+    d, n = block.shape
+    require_weights(weights, weights.mode, n)
+    if candidates.shape[1] != d or closest.shape != (n,) or out.shape != (len(candidates), n):
+        raise ContractError(
+            f"candidates of shape {candidates.shape}, {closest.size} distances and an output of shape {out.shape} do "
+            f"not fit a block of {n} rows and {d} features; make them for this block"
+        )
+    x, near = upload(device, block, np.float32, "block"), upload(device, closest, np.float32, "closest")
+    points = upload(device, candidates.T, np.float32, "candidates")
+    nearer = device.empty(out.shape, np.float32)
+    w = _upload_weights(device, weights)
+    sums = seed_step_on_device(device, x, w, weights.mode, near, points, exponent, nearer)
+    out[...] = device.to_host(nearer)
+    return sums
+
+
+def seed_step_on_device(
+    device: Device,
+    x: DeviceArray,
+    w: DeviceArray,
+    mode: WeightMode,
+    closest: DeviceArray,
+    candidates: DeviceArray,
+    exponent: int,
+    out: DeviceArray,
+    *,
+    threads: int = 256,
+    points: int = POINTS,
+    features: int = FEATURES,
+) -> npt.NDArray[np.int64]:
+    """Potentials of candidates over a block that is on the device.
+
+    Parameters
+    ----------
+    device : Device
+        Where the arrays lie.
+    x : DeviceArray of float32, shape (d, n)
+        Feature-major.
+    w : DeviceArray of int64 or float32, shape (n,)
+        float32 where ``mode`` is REAL; of any length, and not read, where it is NONE.
+    mode : WeightMode
+        Arithmetic of ``w``.
+    closest : DeviceArray of float32, shape (n,)
+        Squared distances so far.
+    candidates : DeviceArray of float32, shape (d, k)
+        Points to try, feature-major.
+    exponent : int
+        Scale of the step.
+    out : DeviceArray of float32, shape (k, n)
+        Receives the smaller distances.
+    threads, points, features : int
+        Sizes of the launch (``kernels/seed.cu``); they change no bit of the answer. Tests shrink them.
+
+    Returns
+    -------
+    ndarray of int64, shape (k,)
+        Potential of each candidate.
+
+    Raises
+    ------
+    ContractError
+        If a potential does not fit its scale.
+    """
+    (d, n), (_, k) = x.shape, candidates.shape
+    geometry = plan_rows(n, device.props, threads=threads, tiles=ceil_div(k, points))
+    staged = min(d, features)
+    sums, error = device.zeros(k, np.uint64), device.zeros(1, np.uint32)
+    scale = np.ldexp(np.float64(1.0), exponent)
+    sizes = np.int64(k), np.int32(staged), scale
+    arguments = (x, np.int64(n), np.int64(n), np.int32(d), closest, w, candidates, *sizes, out, sums, error)
+    kernel = _module(device, points)[f"seed_candidates<{mode.name}>"]
+    kernel(geometry.grid, geometry.block, arguments, shared=_BLOCK_SUM_BYTES + 4 * points * staged)
+    require_no_error(device, error)
+    return device.to_host(sums).view(np.int64)
+
+
+def sample(
+    device: Device,
+    limit: int,
+    seed: int,
+    identity: npt.NDArray[np.uint64],
+    block: Block,
+    weights: Weights,
+    threshold: int = LARGEST_DRAW,
+) -> Sample:
+    """The sample's share of one partition, as :meth:`gpuseg.core.seeding.Sample.of` has it.
+
+    Parameters
+    ----------
+    device : Device
+        Where rows are drawn and gathered; the block is uploaded whole.
+    limit : int
+        Rows wanted.
+    seed : int
+        64-bit seed.
+    identity : ndarray of uint64, shape (n,)
+        Who each row is.
+    block : float32 array, shape (d, n)
+        Feature-major.
+    weights : Weights
+        Rows of weight 0 are never drawn.
+    threshold : int
+        Rows with a larger draw are left out.
+
+    Returns
+    -------
+    Sample
+        Equal in every field.
+
+    Raises
+    ------
+    ContractError
+        If the buffers are of different rows.
+    """
+    n = block.shape[1]
+    require_weights(weights, weights.mode, n)
+    if identity.size != n:
+        raise ContractError(f"{identity.size} identities do not fit a block of {n} rows; give one a row")
+    who, x = upload(device, identity, np.uint64, "identity"), upload(device, block, np.float32, "block")
+    w = _upload_weights(device, weights)
+    return sample_on_device(device, limit, seed, who, x, w, weights.mode, threshold)
+
+
+def sample_on_device(
+    device: Device,
+    limit: int,
+    seed: int,
+    identity: DeviceArray,
+    x: DeviceArray,
+    w: DeviceArray,
+    mode: WeightMode,
+    threshold: int = LARGEST_DRAW,
+    *,
+    threads: int = 256,
+    capacity: int | None = None,
+) -> Sample:
+    """The sample's share of a block that is on the device; only the rows that may be in it come down.
+
+    Parameters
+    ----------
+    device : Device
+        Where the arrays lie.
+    limit : int
+        Rows wanted.
+    seed : int
+        64-bit seed.
+    identity : DeviceArray of uint64, shape (n,)
+        Who each row is.
+    x : DeviceArray of float32, shape (d, n)
+        Feature-major.
+    w : DeviceArray of int64 or float32, shape (n,)
+        float32 where ``mode`` is REAL; of any length, and not read, where it is NONE.
+    mode : WeightMode
+        Arithmetic of ``w``.
+    threshold : int
+        Rows with a larger draw are left out.
+    threads : int
+        Threads a block.
+    capacity : int, optional
+        Rows that there is room for at first; by default about as many as the threshold lets through.
+
+    Returns
+    -------
+    Sample
+        Equal in every field to :meth:`gpuseg.core.seeding.Sample.of`.
+    """
+    draw64(seed, Stage.SAMPLE, np.empty(0, np.uint64))  # refuses a seed that is none
+    [n] = identity.shape
+    room = _expected(n, threshold) if capacity is None else capacity
+    rows, draws, found = _draw(device, seed, identity, w, mode, threshold, room, threads)
+    if found > room:
+        rows, draws, found = _draw(device, seed, identity, w, mode, threshold, found, threads)
+    if found > limit:
+        # Everything up to the boundary draw: equal draws are settled below, by who the rows are.
+        rows = rows[draws <= np.partition(draws, limit)[limit]]
+    chosen = device.to_device(np.sort(rows))
+    who = _take(device, identity, chosen, threads).reshape(-1)
+    block = _take(device, x, chosen, threads)
+    none = Weights.ones()
+    if mode is WeightMode.NONE:
+        weights = none
+    elif mode is WeightMode.INTEGER:
+        weights = Weights(mode, _take(device, w, chosen, threads).reshape(-1), none.reals)
+    else:
+        weights = Weights(mode, none.integers, _take(device, w, chosen, threads).reshape(-1))
+    return Sample.of(limit, seed, who, block, weights)
+
+
+def _expected(n: int, threshold: int) -> int:
+    """Room for the rows below a threshold, but for one time in 10**14."""
+    expected = n * (threshold + 1) >> 64
+    return min(n, expected + 8 * math.isqrt(expected) + 64)
+
+
+def _draw(
+    device: Device,
+    seed: int,
+    identity: DeviceArray,
+    w: DeviceArray,
+    mode: WeightMode,
+    threshold: int,
+    room: int,
+    threads: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64], int]:
+    """Numbers and draws of up to ``room`` rows below the threshold, in any order, and how many there are."""
+    [n] = identity.shape
+    geometry = plan_rows(n, device.props, threads=threads)
+    rows, draws, count = (
+        device.empty(room, np.int64),
+        device.empty(room, np.uint64),
+        device.zeros(1, np.uint64),
+    )
+    drawing = np.uint64(seed), np.uint32(Stage.SAMPLE), np.uint64(threshold), np.int64(room)
+    arguments = (identity, w, np.int64(n), *drawing, rows, draws, count)
+    _module(device, POINTS)[f"draw_rows<{mode.name}>"](geometry.grid, geometry.block, arguments)
+    found = int(device.to_host(count)[0])
+    if found > room:
+        return np.empty(0, np.int64), np.empty(0, np.uint64), found
+    return device.to_host(rows)[:found], device.to_host(draws)[:found], found
+
+
+def _take(device: Device, source: DeviceArray, rows: DeviceArray, threads: int) -> npt.NDArray[Any]:
+    """Columns of ``source[d, n]`` or ``source[n]``, on the host; shape (d, m) or (1, m)."""
+    d, (count,) = (1 if len(source.shape) == 1 else source.shape[0]), rows.shape
+    kind = {"float32": "float", "int64": "i64", "uint64": "u64"}[source.dtype.name]
+    geometry = plan_rows(count, device.props, threads=threads, tiles=d)
+    out = device.empty((d, count), source.dtype)
+    arguments = (source, np.int64(source.shape[-1]), np.int32(d), rows, np.int64(count), out)
+    _module(device, POINTS)[f"take_columns<{kind}>"](geometry.grid, geometry.block, arguments)
+    return device.to_host(out)
+
+
+def _upload_weights(device: Device, weights: Weights) -> DeviceArray:
+    if weights.mode is WeightMode.REAL:
+        return upload(device, weights.reals, np.float32, "weights")
+    return upload(device, weights.integers, np.int64, "weights")
+
+
+def _module(device: Device, points: int) -> Module:
+    kernels = ("potentials_each", "seed_candidates", "draw_rows")
+    names = [f"{name}<{mode.name}>" for name in kernels for mode in WeightMode]
+    takes = [f"take_columns<{kind}>" for kind in ("float", "i64", "u64")]
+    return device.module(kernel_source("seed.cu"), [*names, *takes], {"POINTS": points})
