@@ -458,7 +458,7 @@ class _Rows:
 _HOMES = {
     "assign": "device_assign",
     "bitmaps": "device_cohort",
-    "category_sums": "device_personality",
+    "category_sums": "device_categories",
     "centre": "device_scale",
     "distances": "device_distance",
     "first_periods": "device_cohort",
