@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from gpuseg.engines.base import METRICS, Block, Metric, require_distances
 from gpuseg.engines.launch import (
-    BLOCKS_PER_MULTIPROCESSOR,
     MAX_GRID_Y,
     WARP,
     Device,
@@ -29,6 +28,8 @@ ROWS = 2
 """Rows a thread (``ROWS`` of pairs.cuh)."""
 POINTS = 16
 """Points whose chains a thread carries on at once (``POINTS`` of pairs.cuh)."""
+ENOUGH_BLOCKS = 2
+"""Blocks a multiprocessor that keep it busy with writing a table."""
 
 _THREADS = (128, 64, 32)
 
@@ -110,7 +111,9 @@ def plan_tile(
     return Tile(count, rows, min(features or fitting, fitting), points)
 
 
-def plan_pairs(n_rows: int, groups: int, tile: Tile, props: DeviceProps) -> Geometry:
+def plan_pairs(
+    n_rows: int, groups: int, tile: Tile, props: DeviceProps, *, enough: int = ENOUGH_BLOCKS
+) -> Geometry:
     """Grid over tiles of rows (x) and, where those are too few for the device, over groups of points (y).
 
     Parameters
@@ -121,6 +124,8 @@ def plan_pairs(n_rows: int, groups: int, tile: Tile, props: DeviceProps) -> Geom
         A block's share of the rows.
     props : DeviceProps
         The device.
+    enough : int, default 2
+        Blocks a multiprocessor from which on points are no longer shared out: every share reads the rows again.
 
     Returns
     -------
@@ -128,7 +133,7 @@ def plan_pairs(n_rows: int, groups: int, tile: Tile, props: DeviceProps) -> Geom
         At least one block.
     """
     along = plan_rows(ceil_div(n_rows, tile.rows), props, threads=tile.threads).grid[0]
-    wanted = BLOCKS_PER_MULTIPROCESSOR * props.multiprocessors // along
+    wanted = enough * props.multiprocessors // along
     return Geometry((along, max(min(wanted, groups, MAX_GRID_Y), 1), 1), (tile.threads, 1, 1))
 
 

@@ -13,7 +13,15 @@ from gpuseg.engines.base import Block, LabelArray
 from gpuseg.engines.device_distance import plan_pairs, plan_tile
 from gpuseg.engines.device_label_moments import LABEL_TYPES, require_labels
 from gpuseg.engines.device_moments import BLOCK_SUM_BYTES, merge_partials
-from gpuseg.engines.launch import Device, DeviceArray, Module, ceil_div, kernel_source, require_no_error
+from gpuseg.engines.launch import (
+    BLOCKS_PER_MULTIPROCESSOR,
+    Device,
+    DeviceArray,
+    Module,
+    ceil_div,
+    kernel_source,
+    require_no_error,
+)
 from gpuseg.errors import ContractError
 
 ROWS = 4
@@ -123,7 +131,9 @@ def silhouette_sums_on_device(
     tile = plan_tile(
         d, device.props, rows=rows, points=points, columns=columns, threads=threads, features=features
     )
-    geometry = plan_pairs(n, ceil_div(m, tile.columns), tile, device.props)
+    # All arithmetic: as many blocks as a device can hold, so that none waits for the last.
+    enough = BLOCKS_PER_MULTIPROCESSOR
+    geometry = plan_pairs(n, ceil_div(m, tile.columns), tile, device.props, enough=enough)
     held = min(max(exponent, -_LARGEST_EXPONENT), _LARGEST_EXPONENT)
     scale = np.ldexp(np.float32(1.0), held)
     out = device.zeros((k, n), np.uint64)

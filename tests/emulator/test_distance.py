@@ -123,7 +123,7 @@ def test_launches_fit_the_rows_and_the_points(make_device):
     on_device(device, "cosine", rows, rows[:20], {})
     assert device.launches == [
         LaunchRecord("unit_vectors", (1, 1, 1), (128, 1, 1), 0),
-        LaunchRecord("pair_distances<COSINE>", (4, 2, 1), (128, 1, 1), 4 * 8 * (256 + 16)),
+        LaunchRecord("pair_distances<COSINE>", (4, 1, 1), (128, 1, 1), 4 * 8 * (256 + 16)),
     ]
 
 
@@ -146,8 +146,11 @@ def test_few_rows_share_their_points_among_blocks():
     tile = Tile(128, 2, 8, 16)
     big = replace(PROPS, multiprocessors=100)
     assert plan_pairs(0, 0, tile, big).grid == (1, 1, 1)
-    assert plan_pairs(256, 500, tile, big).grid == (1, 500, 1)
-    assert plan_pairs(2560, 500, tile, big).grid == (10, 80, 1)
+    assert plan_pairs(256, 150, tile, big).grid == (1, 150, 1)
+    assert plan_pairs(256, 500, tile, big).grid == (1, 200, 1)
+    assert plan_pairs(2560, 500, tile, big).grid == (10, 20, 1)
+    assert plan_pairs(2560, 500, tile, big, enough=8).grid == (10, 80, 1)
+    assert plan_pairs(256 * 200, 500, tile, big).grid == (200, 1, 1)
     assert plan_pairs(10**9, 500, tile, big).grid == (launch.BLOCKS_PER_MULTIPROCESSOR * 100, 1, 1)
 
 
