@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.engines.base import METRICS, Block, Metric, require_distances
+from gpuseg.engines.device_inputs import upload
 from gpuseg.engines.launch import (
     MAX_GRID_Y,
     WARP,
@@ -163,11 +164,12 @@ def distances(
     Raises
     ------
     ContractError
-        For an unknown metric, or shapes that do not fit.
+        For an unknown metric, or shapes or types that do not fit.
     """
     require_distances(block.shape, centres.shape, out.shape, metric)
-    points = device.to_device(np.ascontiguousarray(centres.T))
-    out[...] = device.to_host(distances_on_device(device, device.to_device(block), points, metric=metric))
+    x = upload(device, block, np.float32, "block")
+    points = upload(device, centres.T, np.float32, "centres")
+    out[...] = device.to_host(distances_on_device(device, x, points, metric=metric))
 
 
 def distances_on_device(

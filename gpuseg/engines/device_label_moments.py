@@ -13,6 +13,7 @@ import numpy as np
 from gpuseg.core.moments import Moments, Scales
 from gpuseg.core.weights import WeightMode
 from gpuseg.engines.base import Block, LabelArray
+from gpuseg.engines.device_inputs import upload
 from gpuseg.engines.device_moments import merge_partials
 from gpuseg.engines.launch import (
     Device,
@@ -66,7 +67,8 @@ def label_moments(device: Device, block: Block, labels: LabelArray, k: int, scal
         If a value does not fit its scale, the scales are those of real weights, or labels do not fit.
     """
     require_labels(labels, block.shape[1])
-    return label_moments_on_device(device, device.to_device(block), device.to_device(labels), k, scales)
+    x = upload(device, block, np.float32, "block")
+    return label_moments_on_device(device, x, upload(device, labels, labels.dtype, "labels"), k, scales)
 
 
 def label_moments_on_device(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import Block, LabelArray
 from gpuseg.engines.device_distance import plan_pairs, plan_tile
+from gpuseg.engines.device_inputs import upload
 from gpuseg.engines.device_label_moments import LABEL_TYPES, require_labels
 from gpuseg.engines.device_moments import BLOCK_SUM_BYTES, merge_partials
 from gpuseg.engines.launch import (
@@ -64,7 +65,7 @@ def silhouette_sums(
     Raises
     ------
     ContractError
-        If a scaled distance reaches 2**51, or the shapes or starts do not fit; ``out`` is then as it was.
+        If a scaled distance reaches 2**51, or shapes, types or starts do not fit; ``out`` is then as it was.
     """
     k = other_starts.size - 1
     if rows.shape[0] != others.shape[0] or out.shape != (rows.shape[1], k):
@@ -75,8 +76,10 @@ def silhouette_sums(
         raise ContractError(
             f"the starts of clusters must ascend within 0 .. {others.shape[1]}; order the others by cluster"
         )
+    x = upload(device, rows, np.float32, "rows")
+    y = upload(device, others, np.float32, "others")
     sums = silhouette_sums_on_device(
-        device, device.to_device(rows), device.to_device(others), device.to_device(other_starts), exponent
+        device, x, y, upload(device, other_starts, np.int64, "other_starts"), exponent
     )
     out += device.to_host(sums).view(np.int64).T
 
@@ -185,7 +188,7 @@ def square_silhouettes(
     Raises
     ------
     ContractError
-        If a label is not one of the clusters, a silhouette is not a number, or the shapes do not fit.
+        If a label is not one of the clusters, a silhouette is not a number, or shapes or types do not fit.
     """
     d, n = block.shape
     k = len(centres)
@@ -195,10 +198,11 @@ def square_silhouettes(
             f"{shapes} do not fit a block {block.shape}; they are (k, d), (k,), (k,) and (n,)"
         )
     require_labels(labels, n)
-    points = device.to_device(np.ascontiguousarray(centres.T))
+    x = upload(device, block, np.float32, "block")
+    points = upload(device, centres.T, np.float32, "centres")
     values, total = square_silhouettes_on_device(
-        device, device.to_device(block), device.to_device(labels), points,
-        device.to_device(spread), device.to_device(counts),
+        device, x, upload(device, labels, labels.dtype, "labels"), points,
+        upload(device, spread, np.float64, "spread"), upload(device, counts, np.int64, "counts"),
     )  # fmt: skip
     out[...] = device.to_host(values)
     return total

@@ -160,3 +160,13 @@ def test_shapes_and_metrics_that_do_not_fit_are_refused(make_device):
         distances(make_device(), block, points, np.empty((2, 20), np.float32), metric="chebyshev")
     with pytest.raises(ContractError, match="do not fit"):
         distances(make_device(), block, points, np.empty((2, 21), np.float32))
+    with pytest.raises(ContractError, match="block is float64, its kernel reads float32"):
+        distances(make_device(), block.astype(np.float64), points, np.empty((2, 20), np.float32))
+
+
+def test_blocks_of_any_strides_are_taken(make_device):
+    rows = table("normal", 40, 3, 7)
+    points = centres(rows, 5, 8)
+    out = np.empty((5, 80), np.float32)[:, ::2]
+    distances(make_device(), rows.T, np.asfortranarray(points), out)
+    assert same(np.ascontiguousarray(out), oracle.table("euclidean", rows, points))

@@ -190,6 +190,8 @@ def test_shapes_and_starts_that_do_not_fit_are_refused(make_device):
             sums(starts, shape)
     with pytest.raises(ContractError, match="do not fit"):
         sums([0, 4, 9], (5, 2), others[:1])
+    with pytest.raises(ContractError, match="others is float64, its kernel reads float32"):
+        sums([0, 4, 9], (5, 2), others.astype(np.float64))
     for starts in [[0, 5, 4], [0, 4, 10], [-1, 4, 9]]:
         with pytest.raises(ContractError, match="must ascend within"):
             sums(starts, (5, 2))
