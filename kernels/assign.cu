@@ -73,6 +73,9 @@ __device__ inline i32 mass_entries(i32 mode) { return mode == REAL ? N_BINS : 1;
 // Entries of a cluster: odd, so that neighbouring clusters start in different banks of shared memory.
 __device__ inline i32 entries_of(i32 mode, i32 d) { return (d + mass_entries(mode)) | 1; }
 
+// Doubles in front of a ledger, which wants 16-byte alignment.
+__device__ inline i32 even(i32 count) { return (count + 1) & ~1; }
+
 // Rows, clusters and copies are block-uniform everywhere below: every thread of a block comes to every barrier.
 
 // The sums of a block: `copies` of 32-bit parts that threads add to, and one wide sum an entry.
@@ -297,7 +300,7 @@ __global__ void assign_rows(const float* __restrict__ x, const typename WeightOf
     Model* model = (Model*)(centre + groups * FEATURES * K_TILE);
     double* scales = (double*)(model + n_models);
     Ledger<MODE> ledger;
-    ledger.begin((unsigned char*)(scales + FEATURES), all, copies, window, reach);
+    ledger.begin((unsigned char*)(scales + even(FEATURES)), all, copies, window, reach);
     copy_to_shared(centre, centres, groups * FEATURES * K_TILE);
     copy_to_shared((i64*)model, models, n_models * (i32)(sizeof(Model) / sizeof(i64)));
     copy_to_shared(scales, scale, FEATURES);
@@ -430,7 +433,7 @@ __global__ void assign_sums(const float* __restrict__ x, const typename WeightOf
         const i32 features = min(max(d - first_e, 0), tile_e);
         i64 at = ((i64)t * gridDim.x + blockIdx.x) * tile_k * tile_e;
         Ledger<MODE> ledger;
-        ledger.begin((unsigned char*)(scales + tile_e), tile_k * tile_e, copies, window, reach);
+        ledger.begin((unsigned char*)(scales + even(tile_e)), tile_k * tile_e, copies, window, reach);
         copy_to_shared(scales, scale + first_e, features);
         __syncthreads();
 

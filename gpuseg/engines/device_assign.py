@@ -58,7 +58,7 @@ class AssignSizes:
         Rows that 32-bit sums take; at most 2,047, at least ``threads``.
     reach : int, default 2**22
         Rows that 64-bit sums take; at most 2**22, at least ``window``.
-    blocks : int, default 4
+    blocks : int, default 2
         Blocks a multiprocessor.
     shared : int, optional
         Shared memory in bytes a block may have; the device's limit when None.
@@ -71,7 +71,7 @@ class AssignSizes:
     chunk: int = 256
     window: int = 2047
     reach: int = 1 << 22
-    blocks: int = 4
+    blocks: int = 2
     shared: int | None = None
 
     def rows(self, d: int) -> int:
@@ -364,20 +364,22 @@ class _Pass:
         if wants_sums:
             tile_k, tile_e = self._plan_tiles(len(centres))
             tiles = ceil_div(len(centres), tile_k) * ceil_div(memo.entries, tile_e)
-            geometry = self._plan(1, tiles)
+            tiling = self._plan(1, tiles)
             size = tile_k * tile_e
-            hi, lo = self._partials(geometry, size * tiles)
-            copies = self._copies(tile_k, lambda copies: 8 * tile_e + size * self._entry_bytes(copies))
+            hi, lo = self._partials(tiling, size * tiles)
+            copies = self._copies(
+                tile_k, lambda copies: _scale_bytes(tile_e) + size * self._entry_bytes(copies)
+            )
             module[names[1]](
-                geometry.grid,
-                geometry.block,
+                tiling.grid,
+                tiling.block,
                 (
                     *rows, np.int32(len(centres)), self._scale, np.int32(tile_k), np.int32(tile_e), np.int32(tiles),
                     np.int32(known), np.int32(copies), *closing, *labels, hi, lo, self.error,
                 ),
-                shared=8 * tile_e + size * self._entry_bytes(copies),
+                shared=_scale_bytes(tile_e) + size * self._entry_bytes(copies),
             )  # fmt: skip
-            self._merge(module, hi, lo, geometry, size, size, (tiles, tile_k, tile_e), table)
+            self._merge(module, hi, lo, tiling, size, size, (tiles, tile_k, tile_e), table)
         if apart:
             module[names[2]](
                 geometry.grid, geometry.block, (fresh, np.int64(self._n), memo.labels, np.int64(model))
@@ -438,7 +440,7 @@ class _Pass:
     def _plan_tiles(self, k: int) -> tuple[int, int]:
         """Clusters and entries of a tile: as many clusters as fit, for x is read where a label falls into the tile."""
         entries = self._memo.entries
-        most = max(1, (self._limit - 8) // (self._entry_bytes(1) + 8))
+        most = max(1, (self._limit - 16) // (self._entry_bytes(1) + 8))
         tile_k = ceil_div(k, ceil_div(k, most))
         tile_e = max(1, min(entries, most // tile_k))
         return tile_k, tile_e if tile_e % 2 else tile_e - 1
@@ -449,7 +451,7 @@ class _Pass:
         groups = sum(ceil_div(memo.ks[m], tile) for m in models)
         sums = sum(memo.ks[m] for m in models) * memo.entries if self._wants & WANT_SUMS else 0
         entries = sums + len(models) * self._extras
-        fixed = 4 * groups * self._d * tile + _MODEL_BYTES * len(models) + 8 * self._d
+        fixed = 4 * groups * self._d * tile + _MODEL_BYTES * len(models) + _scale_bytes(self._d)
         return fixed + entries * self._entry_bytes(copies)
 
     def _entry_bytes(self, copies: int) -> int:
@@ -486,6 +488,11 @@ class _Pass:
 
 
 _MODEL_BYTES = 48
+
+
+def _scale_bytes(count: int) -> int:
+    """Bytes of scales, an even number of them: the sums behind them want 16-byte alignment."""
+    return 8 * (count + count % 2)
 
 
 def _grouped(centres: npt.NDArray[np.float32], tile: int) -> npt.NDArray[np.float32]:

@@ -178,7 +178,7 @@ def test_no_size_and_no_order_changes_a_bit(make_device, order, weighting):
         assert all_same(here.run([second], inertia=True), wanted)
 
 
-@pytest.mark.parametrize(("k", "d", "n"), [(300, 2, 70), (40, 70, 33), (5, 256, 40)])
+@pytest.mark.parametrize(("k", "d", "n"), [(300, 5, 70), (40, 70, 33), (5, 256, 40)])
 def test_wide_labels_and_many_features(make_device, k, d, n):
     """What does not fit shared memory or registers goes in tiles, with the sizes in use."""
     task = Task("normal", "none", n, d, 5)
@@ -217,6 +217,7 @@ def test_tiles_of_clusters_and_entries(make_device):
     sums = next(launch for launch in device.launches if launch.kernel.startswith("assign_sums"))
     assert sums.grid == (1, 21, 1)
     (found,) = here.run([task.centres(33, 1)])
+    assert device.launches[-1] == LaunchRecord("adopt_labels<u8>", (3, 1, 1), (32, 1, 1), 0)
     assert same(found.sums, task.on_cpu([task.centres(33, 1)], [AssignState.fresh(100, 33)])[0].sums)
 
 
@@ -229,7 +230,7 @@ def test_more_tiles_than_the_grid_takes(make_device, monkeypatch):
     assert all_same(found, task.on_cpu([task.centres(33, 0)], [AssignState.fresh(100, 33)]))
 
 
-@pytest.mark.parametrize("weighting", WEIGHTS)
+@pytest.mark.parametrize("weighting", ["none", "real"])
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_verb_takes_the_states_of_any_engine(make_device, weighting, order):
     """Host arrays in and out; what one engine remembers serves the other; labels of two widths in one call."""
@@ -408,11 +409,11 @@ def test_launches_fit_the_rows_and_share_one_read(make_device):
     here.run([task.centres(k, 0) for k in ks], inertia=True)
     clusters, entries = sum(ks), 7
     slots = clusters * entries + 33 * len(ks)
-    # 17 groups of 4 centres; models; scales; 16 bytes an entry (8 wide, two parts of 4).
-    shared = 17 * 4 * 5 * 4 + 48 * len(ks) + 8 * 5 + 16 * slots
+    # 17 groups of 4 centres; models; scales, an even number; 16 bytes an entry (8 wide, two parts of 4).
+    shared = 17 * 4 * 5 * 4 + 48 * len(ks) + 8 * 6 + 16 * slots
     assert device.launches == [
-        LaunchRecord("assign_rows<NONE, u8>", (3, 1, 1), (256, 1, 1), shared),
-        LaunchRecord("assign_merge", (-(-slots // 32), 1, 1), (96, 1, 1), 96 * 16),
+        LaunchRecord("assign_rows<NONE, u8>", (2, 1, 1), (256, 1, 1), shared),
+        LaunchRecord("assign_merge", (-(-slots // 32), 1, 1), (64, 1, 1), 64 * 16),
     ]
     device.launches.clear()
     device.props = replace(PROPS, max_shared=shared - 1)
@@ -425,4 +426,4 @@ def test_few_clusters_get_copies_that_keep_lanes_apart(make_device):
     device = make_device()
     OnDevice(device, task, [2], FUSED).run([task.centres(2, 0)])
     # 2 clusters x 7 entries + rows that moved: 8 bytes wide and 32 copies of two parts.
-    assert device.launches[0].shared == 4 * 5 * 4 + 48 + 8 * 5 + 15 * (8 + 32 * 8)
+    assert device.launches[0].shared == 4 * 5 * 4 + 48 + 8 * 6 + 15 * (8 + 32 * 8)
