@@ -17,6 +17,7 @@
 #include "common.cuh"
 
 enum : i32 { SPLIT_BITS = 48 };  // of a square: 2^16 low parts fill 64 bits
+enum : i32 { AT_ONCE = 4 };      // rows of a thread whose values are on their way together
 
 template <class LABEL>
 __global__ void label_sums(const float* __restrict__ x, i64 n, i64 stride, const LABEL* __restrict__ labels, i64 k, i32 d,
@@ -30,18 +31,30 @@ __global__ void label_sums(const float* __restrict__ x, i64 n, i64 stride, const
         i64 here = min((i64)clusters, k - first);
         i32 low = (i32)(t % parts) * group;
         for (i32 s = 0; s < clusters * group * 3; ++s) columns[s * blockDim.x + threadIdx.x] = 0;
-        for (i64 i = first_row(); i < n; i += row_step()) {
-            i64 c = (i64)labels[i] - first;
-            if (c < 0 || c >= here) continue;
-            for (i32 g = 0; g < group && low + g <= d; ++g) {
-                i32 f = low + g;
-                i64 q = f < d ? fixed_point(__dmul_rn((double)x[f * stride + i], scale[f]), error) : 1;
-                u64 magnitude = (u64)(q < 0 ? -q : q);
-                u64 square = magnitude * magnitude;
-                u64* at = columns + ((i32)c * group + g) * 3 * blockDim.x + threadIdx.x;
-                at[0] += (u64)q;
-                at[blockDim.x] += square & (((u64)1 << SPLIT_BITS) - 1);
-                at[2 * blockDim.x] += __umul64hi(magnitude, magnitude) << (64 - SPLIT_BITS) | square >> SPLIT_BITS;
+        for (i64 start = first_row(); start < n; start += AT_ONCE * row_step()) {
+            i64 cluster[AT_ONCE];  // of the tile; negative for a row of none of its clusters
+#pragma unroll
+            for (i32 u = 0; u < AT_ONCE; ++u) {
+                i64 i = start + u * row_step();
+                i64 c = i < n ? (i64)labels[i] - first : -1;
+                cluster[u] = c < here ? c : -1;
+            }
+            for (i32 f = low; f < low + group && f <= d; ++f) {
+                float value[AT_ONCE];
+#pragma unroll
+                for (i32 u = 0; u < AT_ONCE; ++u)
+                    value[u] = f < d && cluster[u] >= 0 ? x[f * stride + start + u * row_step()] : 0.0f;
+#pragma unroll
+                for (i32 u = 0; u < AT_ONCE; ++u) {
+                    if (cluster[u] < 0) continue;
+                    i64 q = f < d ? fixed_point(__dmul_rn((double)value[u], scale[f]), error) : 1;
+                    u64 magnitude = (u64)(q < 0 ? -q : q);
+                    u64 square = magnitude * magnitude;
+                    u64* at = columns + ((i32)cluster[u] * group + f - low) * 3 * blockDim.x + threadIdx.x;
+                    at[0] += (u64)q;
+                    at[blockDim.x] += square & (((u64)1 << SPLIT_BITS) - 1);
+                    at[2 * blockDim.x] += __umul64hi(magnitude, magnitude) << (64 - SPLIT_BITS) | square >> SPLIT_BITS;
+                }
             }
         }
         __syncthreads();
