@@ -20,7 +20,7 @@
 #include "common.cuh"
 
 #ifndef FEATURES  // features a thread sums at once: the weights are read once for all of them
-#define FEATURES 4
+#define FEATURES 8
 #endif
 #ifndef CLOSE_ROWS  // rows that an int64 accumulator takes before it is carried into 128 bits; see Open<NONE>
 #define CLOSE_ROWS (1 << 22)

@@ -26,8 +26,10 @@ from gpuseg.engines.launch import (
 )
 from gpuseg.errors import ContractError
 
-FEATURES = 4
-"""Features that a thread sums at once (``FEATURES`` of moments.cu)."""
+FEATURES = 8
+"""Features that a thread sums at once (``FEATURES`` of moments.cu): weights are read once for them."""
+THREADS = 128
+"""Threads a block: with the registers that eight features take, three blocks share a multiprocessor."""
 CLOSE_ROWS = 1 << 22
 """Rows that an int64 accumulator takes before it is carried into 128 bits."""
 BLOCK_SUM_BYTES = 512
@@ -76,7 +78,7 @@ def moments_on_device(
     mode: WeightMode,
     scales: Scales,
     *,
-    threads: int = 256,
+    threads: int = THREADS,
     features: int = FEATURES,
     close_rows: int = CLOSE_ROWS,
 ) -> Moments:

@@ -113,6 +113,7 @@ class LineTraffic:
     accesses: int
     sectors: int
     moved: int
+    first: int
     wavefronts: int
     least: int
 
@@ -153,7 +154,7 @@ class _CLineCount(ctypes.Structure):
         *((name, ctypes.c_uint) for name in ("pc", "kind", "space", "size")),
         *(
             (name, ctypes.c_ulonglong)
-            for name in ("requests", "accesses", "sectors", "moved", "wavefronts", "least")
+            for name in ("requests", "accesses", "sectors", "moved", "first", "wavefronts", "least")
         ),
     )
 

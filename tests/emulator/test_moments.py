@@ -25,7 +25,7 @@ from tests.strategies import KINDS, WEIGHTS, same, table, weight_array
 # Borders of warps and blocks; from 257 on, blocks of 32 threads go round the grid-stride loop.
 ROWS = [0, 1, 31, 32, 33, 255, 256, 257, 1000]
 # (threads, features, close_rows): the sizes in use, and sizes so small that every border is crossed.
-SIZES = [(256, 4, 1 << 22), (32, 3, 2)]
+SIZES = [(128, 8, 1 << 22), (32, 3, 2)]
 
 
 def partition(kind, weighting, n, d, seed):
@@ -219,7 +219,7 @@ def test_launches_fit_the_rows(make_device):
     rows, part, scales = partition("normal", "real", 1000, 9, 2)
     moments(device, np.ascontiguousarray(rows.T), Weights.of(part, scales.mode), scales)
     assert device.launches == [
-        LaunchRecord("moments_partial<REAL>", (4, 3, 1), (256, 1, 1), 512),
+        LaunchRecord("moments_partial<REAL>", (8, 2, 1), (128, 1, 1), 512),
         LaunchRecord("wide_merge", (18, 1, 1), (128, 1, 1), 512),
         LaunchRecord("mass_bins", (8, 1, 1), (128, 1, 1), 32 << 10),
         LaunchRecord("wide_merge", (32, 1, 1), (128, 1, 1), 512),

@@ -1,0 +1,517 @@
+"""Bytes that kernels move, counted by the check build: ``python -m tests.emulator.traffic [--json] [NAME ...]``.
+
+One row a case: a kernel at a size. ``CASES`` is the table; a new kernel adds its own. For each case
+
+- *counted* are the bytes that its launches read and write in global memory, over the *compulsory* bytes: input once,
+  output once, sums that are added to once each way. In front of memory stands, by the case, a cache of 16 KiB a block
+  (``L1``: kernels that stream), or one that keeps all that the launch has touched (``L2``: kernels that go over some
+  tens of megabytes again and again);
+- *sectors* are 32-byte sectors a warp for 4-byte loads of global memory, on the worst line that matters (4 is best);
+- *wavefronts* are those of shared memory over the fewest possible, for loads, on the worst line that matters;
+- the *roofline* is the longest of four times on a card: bytes over its memory's speed, wavefronts over those of its
+  multiprocessors, float32 and float64 instructions of the definition over their rates. It is computed, not measured:
+  occupancy, latency and launch overhead are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gpuseg.core.moments import Scales
+from gpuseg.core.weights import WeightMode, WeightRange
+from gpuseg.engines.device_assign import assign_on_device
+from gpuseg.engines.device_categories import category_sums_on_device
+from gpuseg.engines.device_cohort import (
+    bitmaps_on_device,
+    first_periods_on_device,
+    revenue_on_device,
+    triangle_on_device,
+)
+from gpuseg.engines.device_distance import distances_on_device
+from gpuseg.engines.device_label_moments import label_moments_on_device
+from gpuseg.engines.device_memo import AssignMemo
+from gpuseg.engines.device_moments import moments_on_device
+from gpuseg.engines.device_scale import centre_on_device, scan_on_device
+from gpuseg.engines.device_silhouette import silhouette_sums_on_device, square_silhouettes_on_device
+from tests.emulator.build import unavailable
+from tests.emulator.device import EmulatedDevice, LaunchTraffic, LineTraffic
+
+MATTERS = 0.02
+"""Share of a kernel's sectors or wavefronts from which on a line counts as one that matters."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """Rates of a card, a second: bytes, clocks of all multiprocessors, float32 and float64 instructions."""
+
+    name: str
+    memory: float
+    clocks: float
+    float32: float
+    float64: float
+
+
+# NVIDIA's data sheets: H100 SXM5 80 GB, A100 SXM4 80 GB; clocks at boost.
+CARDS = (
+    Card("H100", 3.35e12, 132 * 1.98e9, 33.5e12, 16.75e12),
+    Card("A100", 2.039e12, 108 * 1.41e9, 9.75e12, 4.85e12),
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Instructions of a case's definition, by rate."""
+
+    float32: float = 0.0
+    float64: float = 0.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kernel at a size.
+
+    Parameters
+    ----------
+    name : str
+        Of the case.
+    kernel : str
+        Beginning of the kernel's name in the launch log; sectors and wavefronts are its own, bytes are of all launches.
+    run : callable
+        ``run(device, n)`` launches it for n rows.
+    n : int
+        Rows that are emulated; half of them too, for what a row costs.
+    at : int
+        Rows that the roofline is for.
+    compulsory : callable
+        Bytes that n rows cannot do without.
+    work : callable
+        Instructions for n rows.
+    limit : float
+        Most that counted over compulsory may be.
+    cache : {"L1", "L2"}
+        What stands in front of memory.
+    pairs : bool
+        Whether the work is of rows with rows: bytes and wavefronts then have a part that grows with n squared.
+    scattered : bool
+        Whether records come in any order, so that looking up their customers cannot be coalesced.
+    """
+
+    name: str
+    kernel: str
+    run: Callable[[EmulatedDevice, int], Any]
+    n: int
+    at: int
+    compulsory: Callable[[int], float]
+    work: Callable[[int], Work]
+    limit: float = 1.3
+    cache: str = "L1"
+    pairs: bool = False
+    scattered: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was counted for a case; times in milliseconds by card, and what bounds them."""
+
+    name: str
+    kernel: str
+    n: int
+    counted: int
+    compulsory: int
+    ratio: float
+    limit: float
+    sectors: float | None
+    wavefronts: float | None
+    scattered: bool
+    at: int
+    roofline: dict[str, float]
+    bound: dict[str, str]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the ratio is within the limit, loads coalesced, shared memory without conflicts."""
+        return (
+            self.ratio <= self.limit
+            and (self.sectors is None or self.scattered or self.sectors <= 4.1)
+            and (self.wavefronts is None or self.wavefronts <= 1.1)
+        )
+
+
+def measure(case: Case) -> Row:
+    """Run a case twice on the check build, and compute its row."""
+    whole, half = (_counted(case, n) for n in (case.n, case.n // 2))
+    own = [line for launch in whole if launch.launch.kernel.startswith(case.kernel) for line in launch.lines]
+    if not own:
+        raise ValueError(f"{case.name}: no launch of {case.kernel!r}: {[t.launch.kernel for t in whole]}")
+    counted = _bytes(whole, case.cache)
+    times = {card.name: _times(case, card, whole, half) for card in CARDS}
+    return Row(
+        name=case.name,
+        kernel=case.kernel,
+        n=case.n,
+        counted=counted,
+        compulsory=int(case.compulsory(case.n)),
+        ratio=round(counted / case.compulsory(case.n), 3),
+        limit=case.limit,
+        sectors=_worst(own, "global", "sectors", "requests", size=4),
+        wavefronts=_worst(own, "shared", "wavefronts", "least"),
+        scattered=case.scattered,
+        at=case.at,
+        roofline={name: round(1e3 * max(found.values()), 4) for name, found in times.items()},
+        bound={name: max(found, key=found.__getitem__) for name, found in times.items()},
+    )
+
+
+def _counted(case: Case, n: int) -> list[LaunchTraffic]:
+    device = EmulatedDevice("check", count=True)
+    case.run(device, n)
+    return device.traffic
+
+
+def _bytes(launches: Sequence[LaunchTraffic], cache: str) -> int:
+    name = "moved" if cache == "L1" else "first"
+    return sum(getattr(line, name) for launch in launches for line in launch.lines)
+
+
+def _worst(
+    lines: Sequence[LineTraffic], space: str, above: str, below: str, size: int | None = None
+) -> float | None:
+    """Largest quotient of a line that matters; None where the kernel has no such load."""
+    there = [line for line in lines if line.space == space and line.kind == "read"]
+    total = sum(getattr(line, above) for line in there)
+    found = [
+        getattr(line, above) / getattr(line, below)
+        for line in there
+        if size in (None, line.size) and getattr(line, above) >= MATTERS * total > 0
+    ]
+    return round(max(found), 3) if found else None
+
+
+def _times(
+    case: Case, card: Card, whole: Sequence[LaunchTraffic], half: Sequence[LaunchTraffic]
+) -> dict[str, float]:
+    """Seconds at ``case.at`` rows, from what the two runs differ in, so that what a block costs does not count."""
+
+    def scaled(whole_run: float, half_run: float) -> float:
+        n, half_n = case.n, case.n // 2
+        square = (whole_run - 2 * half_run) / (n**2 - 2 * half_n**2) if case.pairs else 0.0
+        per_row = (whole_run - half_run - square * (n**2 - half_n**2)) / (n - half_n)
+        return per_row * case.at + square * case.at**2
+
+    waves, half_waves = (sum(line.wavefronts for t in run for line in t.lines) for run in (whole, half))
+    work = case.work(case.at)
+    return {
+        "memory": scaled(_bytes(whole, case.cache), _bytes(half, case.cache)) / card.memory,
+        "shared memory": scaled(waves, half_waves) / card.clocks,
+        "float32": work.float32 / card.float32,
+        "float64": work.float64 / card.float64,
+    }
+
+
+# --- the cases
+
+
+def _table(n: int, d: int, seed: int = 1) -> np.ndarray:
+    """Customers in a few groups, feature-major."""
+    random = np.random.default_rng(seed)
+    groups = random.normal(size=(8, d)) * 4
+    return np.ascontiguousarray(
+        (groups[random.integers(8, size=n)] + random.normal(size=(n, d))).astype("f4").T
+    )
+
+
+def _scales(x: np.ndarray, mode: WeightMode) -> Scales:
+    weights = {
+        WeightMode.NONE: None,
+        WeightMode.INTEGER: np.arange(x.shape[1]) % 5 + 1.0,
+        WeightMode.REAL: np.arange(x.shape[1]) % 5 + 0.5,
+    }[mode]
+    return Scales.of(5 * np.abs(x).max(axis=1).astype(np.float64), WeightRange.of(weights, x.shape[1]))
+
+
+def _weights(n: int, mode: WeightMode) -> np.ndarray:
+    return (np.arange(n) % 5 + 0.5).astype(np.float32) if mode is WeightMode.REAL else np.arange(n) % 5 + 1
+
+
+def _moments(d: int, mode: WeightMode) -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        x = _table(n, d)
+        w = device.to_device(_weights(n, mode))
+        moments_on_device(device, device.to_device(x), w, mode, _scales(x, mode))
+
+    weight = {WeightMode.NONE: 0, WeightMode.INTEGER: 8, WeightMode.REAL: 4}[mode]
+    return Case(
+        f"moments d={d} {mode.name}", "moments_partial", run, 16_384, 10_000_000,
+        compulsory=lambda n: (4 * d + weight) * n,
+        work=lambda n: Work(float64=3.0 * d * n),
+    )  # fmt: skip
+
+
+def _assign(d: int, k: int, *, passes: int, models: int = 1) -> Case:
+    """The first pass over a partition, or one in which one row of twenty changes its cluster."""
+
+    def run(device: EmulatedDevice, n: int) -> None:
+        table = _table(n, d)
+        x = device.to_device(table)
+        scales = _scales(table, WeightMode.NONE)
+        w = device.empty(0, np.int64)
+        memo = AssignMemo.fresh(device, n, d, [k] * models, WeightMode.NONE)
+        centres = [np.ascontiguousarray(_table(k, d, seed=2 + m).T) for m in range(models)]
+        for turn in range(passes):
+            device.traffic.clear()
+            moved = [c + np.float32(0.03 * turn) for c in centres]
+            assign_on_device(device, x, w, moved, memo, scales)
+
+    kind = "first pass" if passes == 1 else "later pass"
+    several = f" {models} models" if models > 1 else ""
+    return Case(
+        f"assign d={d} k={k}{several}, {kind}", "assign_rows", run, 16_384, 10_000_000,
+        compulsory=lambda n: (4 * d + models) * n,
+        work=lambda n: Work(float32=2.0 * n * d * k * models, float64=3.0 * n * d * models * (passes == 1)),
+        limit=1.15,
+    )  # fmt: skip
+
+
+def _distance(d: int, metric: Any) -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        x, points = (device.to_device(_table(n, d, seed=seed)) for seed in (1, 2))
+        distances_on_device(device, x, points, metric=metric)
+
+    return Case(
+        f"distance d={d} {metric}", "pair_distances", run, 512, 30_000,
+        compulsory=lambda n: 4.0 * n * n + 8 * d * n,
+        work=lambda n: Work(float32=(2.0 * d + 8) * n * n),
+        cache="L2", pairs=True,
+    )  # fmt: skip
+
+
+def _silhouette(d: int, k: int) -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        x = device.to_device(_table(n, d))
+        starts = device.to_device(np.linspace(0, n, k + 1).astype(np.int64))
+        silhouette_sums_on_device(device, x, x, starts, 30)
+
+    return Case(
+        f"silhouette d={d} k={k}", "distance_sums", run, 1024, 50_000,
+        compulsory=lambda n: 4.0 * d * n + 16 * k * n,
+        work=lambda n: Work(float32=(2.0 * d + 20) * n * n),
+        cache="L2", pairs=True,
+    )  # fmt: skip
+
+
+def _square_silhouettes(d: int, k: int) -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        labels = device.to_device((np.arange(n) % k).astype(np.uint8))
+        counts = np.bincount(np.arange(n) % k, minlength=k)
+        facts = device.to_device(_table(k, d, seed=2)), device.to_device(np.ones(k)), device.to_device(counts)
+        square_silhouettes_on_device(device, device.to_device(_table(n, d)), labels, *facts)
+
+    return Case(
+        f"squared silhouette d={d} k={k}", "square_silhouettes", run, 16_384, 10_000_000,
+        compulsory=lambda n: (4.0 * d + 9) * n,
+        work=lambda n: Work(float32=2.0 * d * k * n, float64=4.0 * k * n),
+    )  # fmt: skip
+
+
+def _label_moments(d: int, k: int) -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        x = _table(n, d)
+        labels = device.to_device((np.arange(n) * 7 % 13 % k).astype(np.uint8))
+        label_moments_on_device(device, device.to_device(x), labels, k, _scales(x, WeightMode.NONE))
+
+    return Case(
+        f"moments of clusters d={d} k={k}", "label_sums", run, 16_384, 10_000_000,
+        compulsory=lambda n: (4.0 * d + 1) * n,
+        work=lambda n: Work(float64=3.0 * d * n),
+    )  # fmt: skip
+
+
+def _scan(d: int, *, row_major: bool) -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        x = _table(n, d)
+        out = device.empty((d, n), np.float32)
+        source = device.to_device(np.ascontiguousarray(x.T) if row_major else x)
+        scan_on_device(device, source, None, out, row_major=row_major)
+
+    return Case(
+        f"scan d={d} {'row' if row_major else 'feature'}-major", "scan_rows", run, 8192, 10_000_000,
+        compulsory=lambda n: 8.0 * d * n,
+        work=lambda n: Work(float32=3.0 * d * n),
+    )  # fmt: skip
+
+
+def _centre(d: int) -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        source = device.to_device(np.ascontiguousarray(_table(n, d).T.astype(np.float64)))
+        out = device.empty((d, n), np.float32)
+        centre_on_device(device, source, device.zeros(d, np.float64), out, row_major=True)
+
+    return Case(
+        f"centre d={d} float64", "centre_rows", run, 8192, 10_000_000,
+        compulsory=lambda n: 12.0 * d * n,
+        work=lambda n: Work(float64=2.0 * d * n),
+    )  # fmt: skip
+
+
+PERIODS = 36
+
+
+def _records(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ten records a customer, in any order."""
+    random = np.random.default_rng(3)
+    customer = random.integers(n // 10, size=n)
+    return customer, random.integers(PERIODS, size=n).astype(np.int32), random.integers(-500, 5000, size=n)
+
+
+def _bitmaps(n: int) -> np.ndarray:
+    bits = np.zeros((n, 1), np.uint64)
+    customer, period, _ = _records(10 * n)
+    np.bitwise_or.at(bits[:, 0], customer, np.uint64(1) << period.astype(np.uint64))
+    return bits
+
+
+def _marks() -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        customer, period, _ = map(device.to_device, _records(n))
+        bitmaps_on_device(device, customer, period, device.zeros((n // 10, 1), np.uint64))
+
+    return Case(
+        "cohort bitmaps, 10 records a customer", "bitmap_marks", run, 20_480, 20_000_000,
+        compulsory=lambda n: 13.6 * n, work=lambda n: Work(), cache="L2",
+    )  # fmt: skip
+
+
+def _first() -> Case:
+    return Case(
+        "cohort first periods, 36 months", "first_active",
+        lambda device, n: first_periods_on_device(device, device.to_device(_bitmaps(n))), 8192, 2_000_000,
+        compulsory=lambda n: 12.0 * n, work=lambda n: Work(),
+    )  # fmt: skip
+
+
+def _triangle() -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        bits = device.to_device(_bitmaps(n))
+        first = first_periods_on_device(device, bits)
+        device.stream.synchronize()
+        device.traffic.clear()
+        triangle_on_device(device, bits, first, PERIODS)
+
+    return Case(
+        "cohort triangle, 36 months", "triangle_counts", run, 65_536, 2_000_000,
+        compulsory=lambda n: 12.0 * n, work=lambda n: Work(),
+    )  # fmt: skip
+
+
+def _revenue() -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        customer, period, amount = map(device.to_device, _records(n))
+        first = device.to_device(np.zeros(n // 10, np.int32))
+        money = device.zeros(PERIODS * (PERIODS + 1) // 2, np.uint64)
+        revenue_on_device(device, customer, period, amount, first, money, PERIODS)
+
+    return Case(
+        "cohort revenue, 36 months", "revenue_sums", run, 20_480, 20_000_000,
+        compulsory=lambda n: 20.4 * n, work=lambda n: Work(), cache="L2", scattered=True,
+    )  # fmt: skip
+
+
+def _categories(count: int) -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        customer, period, amount = _records(n)
+        records = customer, period % np.int32(count), amount
+        sums = device.zeros((n // 10, count), np.uint64)
+        category_sums_on_device(device, *map(device.to_device, records), sums)
+
+    return Case(
+        f"category sums, {count} categories", "category_sums", run, 20_480, 20_000_000,
+        compulsory=lambda n: 20.0 * n + 16 * count * (n // 10), work=lambda n: Work(), cache="L2", scattered=True,
+    )  # fmt: skip
+
+
+CASES = (
+    *(_moments(d, mode) for d in (8, 32) for mode in WeightMode),
+    *(_assign(d, k, passes=passes) for d, k in ((8, 4), (8, 8), (16, 16), (32, 4), (32, 32)) for passes in (1, 2)),
+    _assign(8, 8, passes=1, models=3),
+    *(_distance(16, metric) for metric in ("euclidean", "cosine")),
+    _silhouette(8, 8),
+    _silhouette(32, 8),
+    _square_silhouettes(8, 8),
+    _label_moments(8, 8),
+    *(_scan(8, row_major=row_major) for row_major in (True, False)),
+    _centre(8),
+    _marks(),
+    _first(),
+    _triangle(),
+    _revenue(),
+    _categories(8),
+)  # fmt: skip
+
+
+def table_of(rows: Sequence[Row]) -> str:
+    """Rows as text."""
+    lines = [
+        f"{'case':<40}{'n':>7}{'counted':>12}{'over':>7}{'limit':>7}{'sectors':>9}{'waves':>7}"
+        + "".join(f"{card.name + ' ms':>10}" for card in CARDS)
+        + "  at n, bound by"
+    ]
+    for row in rows:
+        numbers = [
+            f"{'-' if v is None else format(v, '.2f'):>{w}}"
+            for v, w in ((row.sectors, 9), (row.wavefronts, 7))
+        ]
+        times = "".join(f"{row.roofline[card.name]:>10.3f}" for card in CARDS)
+        lines.append(
+            f"{row.name:<40}{row.n:>7}{row.counted:>12}{row.ratio:>7.3f}{row.limit:>7.2f}{''.join(numbers)}{times}"
+            f"  {row.at:,}, {row.bound[CARDS[0].name]}{'' if row.holds else '   BEYOND'}"
+        )
+    return "\n".join(lines)
+
+
+def markdown_of(rows: Sequence[Row]) -> str:
+    """Rows as the table of asv_benchmarks/README.md."""
+    heads = [f"{card.name}, ms" for card in CARDS]
+    lines = [
+        f"| case | counted over compulsory | sectors a warp | wavefronts | rows | {' | '.join(heads)} |",
+        "|---|---|---|---|---|" + "---|" * len(CARDS),
+    ]
+    for row in rows:
+        numbers = ["-" if value is None else f"{value:.2f}" for value in (row.sectors, row.wavefronts)]
+        times = [f"{row.roofline[card.name]:.3f} ({row.bound[card.name]})" for card in CARDS]
+        lines.append(
+            f"| {row.name} | {row.ratio:.3f} | {' | '.join(numbers)} | {row.at:.0e} | {' | '.join(times)} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print all cases, or those whose names contain an argument; 0 when every limit holds."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.emulator.traffic", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("names", nargs="*", help="parts of the names of cases; all when none is given")
+    parser.add_argument("--json", action="store_true", help="a list of objects")
+    parser.add_argument("--markdown", action="store_true", help="the table of asv_benchmarks/README.md")
+    chosen = parser.parse_args(arguments)
+    reason = unavailable()
+    if reason is not None:
+        print(reason, file=sys.stderr)
+        return 1
+    cases = [case for case in CASES if not chosen.names or any(part in case.name for part in chosen.names)]
+    rows = [measure(case) for case in cases]
+    if chosen.json:
+        print(json.dumps([{**asdict(row), "holds": row.holds} for row in rows], indent=2))
+    else:
+        print(markdown_of(rows) if chosen.markdown else table_of(rows))
+    return 0 if rows and all(row.holds for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
