@@ -135,9 +135,8 @@ __global__ void revenue_sums(const i64* __restrict__ customer, const i32* __rest
 
     tally_block(tally, LEFT_OUT, left_out, scratch);
     tally_block(tally, MAGNITUDE_LOW, magnitude_low, scratch);
-    tally_block(tally, MAGNITUDE_HIGH, magnitude_high, scratch);
+    tally_block(tally, MAGNITUDE_HIGH, magnitude_high, scratch);  // its barriers end the adding, too
     if (PRIVATE) {
-        __syncthreads();
         for (i64 cell = threadIdx.x; cell < cells; cell += blockDim.x) {
             u64 sum = (u64)high[cell] << 32 | low[cell];
             if (sum != 0) atomicAdd(money + cell, sum);

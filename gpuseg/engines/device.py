@@ -31,7 +31,8 @@ from gpuseg.engines.base import (
 from gpuseg.engines.checks import require_models, require_weights
 from gpuseg.engines.device_tiles import HostArray, plan_tile_bytes, plan_tile_rows, run_tiles
 from gpuseg.engines.launch import Device
-from gpuseg.engines.records import require_same_length
+from gpuseg.engines.records import renumbered, require_same_length
+from gpuseg.errors import RangeError
 
 logger = logging.getLogger("gpuseg.engines")
 
@@ -396,8 +397,11 @@ class DeviceEngine:
             return [array[start:stop] for array in records]
 
         def work(device: Device, start: int, stop: int, arrays: Sequence[HostArray]) -> Any:
-            del start, stop
-            return verb(device, *arrays, *common, into)
+            del stop
+            try:
+                return verb(device, *arrays, *common, into)
+            except RangeError as error:
+                raise renumbered(error, start) from None
 
         row_bytes = sum(array[:1].nbytes for array in records)
         return self._run(len(records[0]), row_bytes, cut, work)

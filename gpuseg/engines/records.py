@@ -6,10 +6,14 @@ Where several records could be refused, it is always the first of them that is n
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 
 from gpuseg.errors import RangeError
+
+_NUMBER = re.compile(r"(?<= record )\d+")
 
 
 def require_same_length(verb: str, *arrays: npt.NDArray[np.generic]) -> None:
@@ -69,3 +73,26 @@ def past_int64(verb: str, row: int) -> RangeError:
         To be raised.
     """
     return RangeError(f"{verb}: a sum passes the range of int64 at record {row}; use a coarser minor unit")
+
+
+def renumbered(error: RangeError, first: int) -> RangeError:
+    """The refusal of a record among some, as it reads among all.
+
+    Parameters
+    ----------
+    error : RangeError
+        From :func:`outside_buffer` or :func:`past_int64`; another is given back as it reads.
+    first : int
+        Number of the first of those records.
+
+    Returns
+    -------
+    RangeError
+        To be raised.
+
+    Examples
+    --------
+    >>> str(renumbered(past_int64("revenue", 2), 100))
+    'revenue: a sum passes the range of int64 at record 102; use a coarser minor unit'
+    """
+    return RangeError(_NUMBER.sub(lambda found: str(int(found[0]) + first), str(error), count=1))

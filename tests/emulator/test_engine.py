@@ -212,6 +212,34 @@ def test_records_that_cannot_be(make_engine):
         engine.bitmaps(np.array([3]), np.zeros(1, np.int32), bits)
 
 
+@pytest.mark.parametrize("tile_bytes", TILES)
+@pytest.mark.parametrize("row", [0, 31, 500, 999])
+def test_the_record_that_is_refused_is_named_by_its_number(make_engine, tile_bytes, row):
+    customer, period, amount = np.zeros(1000, np.int64), np.zeros(1000, np.int32), np.zeros(1000, np.int64)
+    first, bits = np.zeros(1000, np.int32), np.zeros((1000, 1), np.uint64)
+    customer[row], first[row] = 1000, 1
+    amount[row:] = 2**63 - 1
+    refused = {
+        "bitmaps": (customer, period, bits),
+        "triangle": (bits, first, np.zeros((1, 1), np.int64)),
+        "revenue": (
+            np.zeros(1000, np.int64),
+            period,
+            amount,
+            np.zeros(1, np.int32),
+            np.ones((1, 1), np.int64),
+        ),
+        "category_sums": (customer, period, amount, np.zeros((1000, 1), np.int64)),
+    }
+    for verb, arguments in refused.items():
+        said = []
+        for engine in (make_engine(tile_bytes), CPU):
+            with pytest.raises(RangeError, match=f"record {row}[ ;]") as caught:
+                getattr(engine, verb)(*(each.copy() for each in arguments))
+            said.append(str(caught.value))
+        assert said[0] == said[1]
+
+
 # --- tiles
 
 
