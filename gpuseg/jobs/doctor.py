@@ -5,7 +5,6 @@ Nothing here needs a GPU, a network or a writable folder.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import shutil
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpuseg import __version__
+from gpuseg.engines import cuda, cuda_driver
+from gpuseg.engines.cuda_driver import Card, Driver
 from gpuseg.engines.pool import available_cpus
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class Findings:
     kernel_cache: str
     kernel_cache_writable: bool
     engines: tuple[Engine, ...]
+    driver: str | None
+    nvrtc: str | None
+    devices: tuple[Card, ...]
     libraries: dict[str, str | None]
     tools: dict[str, str | None]
 
@@ -108,6 +112,15 @@ class Findings:
             state = "available" if engine.available else "not available"
             remedy = f"; {engine.remedy}" if engine.remedy else ""
             facts.append((f"engine {engine.name}", f"{state}: {engine.detail}{remedy}"))
+        facts += [
+            (
+                f"GPU {number}",
+                f"{card.name}, {card.memory_bytes / _GIB:.1f} GiB, compute capability {card.architecture / 10}",
+            )
+            for number, card in enumerate(self.devices)
+        ]
+        facts.append(("NVIDIA driver", f"for {self.driver}" if self.driver else "none"))
+        facts.append(("NVRTC", self.nvrtc or "not found (it comes with the extras cuda12 and cuda13)"))
         facts.append(("libraries", ", ".join(present)))
         if absent:
             facts.append(("not installed", ", ".join(absent)))
@@ -127,6 +140,7 @@ def examine() -> Findings:
         Facts that hold for this process: affinity and cgroup limits count, not the bare hardware.
     """
     cache, writable = _kernel_cache()
+    driver = cuda_driver.look()
     return Findings(
         gpuseg=__version__,
         python=platform.python_version(),
@@ -141,7 +155,10 @@ def examine() -> Findings:
         memory_limit_bytes=_memory_limit(),
         kernel_cache=cache,
         kernel_cache_writable=writable,
-        engines=(_cpu_engine(), _cuda_engine()),
+        engines=(_cpu_engine(), _cuda_engine(driver)),
+        driver=str(driver) if driver.version else None,
+        nvrtc=cuda.nvrtc_version() if util.find_spec("cupy") is not None else None,
+        devices=driver.cards,
         libraries={name: _version(name) for name in _LIBRARIES},
         tools={name: shutil.which(name) for name in ("g++", "nvcc")},
     )
@@ -215,39 +232,16 @@ def _cpu_engine() -> Engine:
     return Engine("cpu", available=True, detail=f"numba {_version('numba')}, {available_cpus()} threads")
 
 
-def _cuda_engine() -> Engine:
-    """Why there is no CUDA engine here, the first reason that has a remedy first.
-
-    Only ``gpuseg.engines.cuda`` may import CuPy, and loading it takes seconds: specs and the driver say enough.
-    """
-    devices, reason = _cuda_devices()
-    if not devices:
-        return Engine("cuda", available=False, detail=reason, remedy="the cpu engine gives the same answer")
-    seen = f"{len(devices)} device(s): {', '.join(devices)}"
-    if util.find_spec("gpuseg.engines.cuda") is None:
-        detail = f"{seen}, but gpuseg {__version__} has no CUDA engine yet"
-        return Engine("cuda", available=False, detail=detail, remedy="the cpu engine gives the same answer")
-    if util.find_spec("cupy") is None:
-        remedy = 'pip install "gpuseg[cuda13]", or "gpuseg[cuda12]" for an older driver'
-        return Engine("cuda", available=False, detail=f"{seen}, but CuPy is not installed", remedy=remedy)
-    return Engine("cuda", available=True, detail=seen)
+def _cuda_engine(driver: Driver) -> Engine:
+    """Whether kernels can run here; else the first reason that has a remedy."""
+    reason = cuda.unavailable()
+    if reason is None:
+        return Engine("cuda", available=True, detail=f"on {driver.cards[0].name}, CuPy {_cupy_version()}")
+    detail, _, remedy = reason.partition("; ")
+    same = "the cpu engine gives the same answer"
+    return Engine("cuda", available=False, detail=detail, remedy=f"{remedy}; {same}" if remedy else same)
 
 
-def _cuda_devices() -> tuple[list[str], str]:
-    """Names of the GPUs that the NVIDIA driver shows, else the reason why it shows none."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return [], "no NVIDIA driver (libcuda.so.1 is not found)"
-    status = driver.cuInit(0)
-    if status:
-        return [], f"the NVIDIA driver does not start (cuInit returned {status})"
-    count = ctypes.c_int()
-    driver.cuDeviceGetCount(ctypes.byref(count))
-    names = []
-    for ordinal in range(count.value):
-        device, name = ctypes.c_int(), ctypes.create_string_buffer(128)
-        driver.cuDeviceGet(ctypes.byref(device), ordinal)
-        driver.cuDeviceGetName(name, len(name), device)
-        names.append(name.value.decode(errors="replace"))
-    return names, "" if names else "the NVIDIA driver shows no device (is CUDA_VISIBLE_DEVICES empty?)"
+def _cupy_version() -> str | None:
+    found = (_version(f"cupy-cuda{major}x") for major in (13, 12))
+    return next((version for version in found if version is not None), _version("cupy"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 import json
 import os
@@ -10,6 +9,7 @@ import os
 import pytest
 from rich.console import Console
 
+from gpuseg.engines.cuda_driver import Card, Driver
 from gpuseg.engines.pool import available_cpus
 from gpuseg.jobs import doctor
 
@@ -25,11 +25,15 @@ def test_findings_are_true_here():
     assert json.loads(json.dumps(found.to_dict()))["engines"][0]["name"] == "cpu"
 
 
+def shown(found):
+    stream = io.StringIO()
+    found.print_to(Console(file=stream, width=200))
+    return stream.getvalue()
+
+
 def test_the_table_names_every_engine_and_missing_library(monkeypatch):
     monkeypatch.setattr(doctor, "_LIBRARIES", ("numpy", "no-such-library"))
-    stream = io.StringIO()
-    doctor.examine().print_to(Console(file=stream, width=200))
-    text = stream.getvalue()
+    text = shown(doctor.examine())
     assert "engine cpu" in text
     assert "engine cuda" in text
     assert "not installed" in text
@@ -77,59 +81,45 @@ def test_cpu_model(monkeypatch):
     assert doctor._cpu_model()
 
 
-class FakeDriver:
-    """libcuda with two devices, or with an error at the start."""
-
-    def __init__(self, status: int = 0, names: tuple[bytes, ...] = (b"Card A", b"Card B")) -> None:
-        self.status, self.names = status, names
-
-    def cuInit(self, flags):  # noqa: N802 (the driver's own names)
-        return self.status
-
-    def cuDeviceGetCount(self, count):  # noqa: N802
-        count._obj.value = len(self.names)
-
-    def cuDeviceGet(self, device, ordinal):  # noqa: N802
-        device._obj.value = ordinal
-
-    def cuDeviceGetName(self, buffer, size, device):  # noqa: N802
-        buffer.value = self.names[device.value]
-
-
-def no_driver(name):
-    raise OSError(name)
+CARDS = (Card("Card A", 90, 80 * GIB), Card("Card B", 86, 24 * GIB))
 
 
 @pytest.mark.parametrize(
-    ("driver", "detail"),
+    ("reason", "detail", "remedy"),
     [
-        (no_driver, "no NVIDIA driver"),
-        (lambda _: FakeDriver(status=999), "cuInit returned 999"),
-        (lambda _: FakeDriver(names=()), "CUDA_VISIBLE_DEVICES"),
+        ("no driver; install one", "no driver", "install one; the cpu engine gives the same answer"),
+        ("a riddle", "a riddle", "the cpu engine gives the same answer"),
     ],
 )
-def test_no_gpu_gives_the_reason(monkeypatch, driver, detail):
-    monkeypatch.setattr(ctypes, "CDLL", driver)
-    engine = doctor._cuda_engine()
-    assert not engine.available
-    assert detail in engine.detail
-    assert "cpu engine gives the same answer" in engine.remedy
+def test_no_gpu_gives_the_reason_and_the_remedy(monkeypatch, reason, detail, remedy):
+    monkeypatch.setattr(doctor.cuda, "unavailable", lambda: reason)
+    engine = doctor._cuda_engine(Driver(0, (), "no driver"))
+    assert engine == doctor.Engine("cuda", available=False, detail=detail, remedy=remedy)
 
 
-@pytest.mark.parametrize(
-    ("installed", "available", "text"),
-    [
-        (set(), False, "no CUDA engine yet"),
-        ({"gpuseg.engines.cuda"}, False, 'pip install "gpuseg[cuda13]"'),
-        ({"gpuseg.engines.cuda", "cupy"}, True, "2 device(s): Card A, Card B"),
-    ],
-)
-def test_a_gpu_needs_the_engine_and_cupy(monkeypatch, installed, available, text):
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: FakeDriver())
-    monkeypatch.setattr(doctor.util, "find_spec", lambda name: name if name in installed else None)
-    engine = doctor._cuda_engine()
-    assert engine.available is available
-    assert text in f"{engine.detail}; {engine.remedy}"
+def test_devices_driver_and_compiler_are_shown(monkeypatch):
+    monkeypatch.setattr(doctor.cuda_driver, "look", lambda: Driver(13_020, CARDS, ""))
+    monkeypatch.setattr(doctor.cuda, "unavailable", lambda: None)
+    monkeypatch.setattr(doctor.cuda, "nvrtc_version", lambda: "13.5")
+    monkeypatch.setattr(doctor.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(doctor, "_version", lambda name: "14.2.0" if name == "cupy-cuda13x" else None)
+    found = doctor.examine()
+    assert found.engines[1] == doctor.Engine("cuda", available=True, detail="on Card A, CuPy 14.2.0")
+    assert json.loads(json.dumps(found.to_dict()))["devices"][1]["memory_bytes"] == 24 * GIB
+    text = shown(found)
+    assert "Card A, 80.0 GiB, compute capability 9.0" in text
+    assert "GPU 1" in text
+    assert "for CUDA 13.2" in text
+    assert "13.5" in text
+
+
+def test_nothing_of_nvidia(monkeypatch):
+    monkeypatch.setattr(doctor.cuda_driver, "look", lambda: Driver(0, (), "no driver; install one"))
+    monkeypatch.setattr(doctor.cuda, "unavailable", lambda: "no driver; install one")
+    monkeypatch.setattr(doctor.util, "find_spec", lambda name: None)
+    found = doctor.examine()
+    assert (found.driver, found.nvrtc, found.devices) == (None, None, ())
+    assert "not available: no driver; install one; the cpu engine gives the same answer" in shown(found)
 
 
 def test_a_read_only_install_without_home_is_reported(monkeypatch):
