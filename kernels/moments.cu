@@ -5,8 +5,9 @@
 //              INTEGER   total = sum w x_q           square = sum w x_q^2            mass = sum w
 //              REAL      total = sum rint(w x s)     square = sum rint(w x^2 s2)     mass = 32 exponent bins of w
 //            with x_q = rint(x s), half to even; s = scale[f] and s2 = square_scale[f] are powers of two. w x and x^2 are
-//            exact in float64, w x^2 is rounded once. A row of weight 0 is not looked at, whatever it holds.
-// Inputs     x            float32 [d, n]  feature-major; features lie `stride` elements apart, stride >= n
+//            exact in float64 where x is float32, else rounded once; so is w x^2. A row of weight 0 is not looked at,
+//            whatever it holds.
+// Inputs     x            float32 [d, n]  feature-major (moments_partial<MODE, double>: float64); features lie `stride` elements apart, stride >= n
 //            w            int64 or float32 [n]; not read under NONE
 //            scale, square_scale          float64 [d], powers of two; square_scale is read under REAL only
 // Outputs    partial_hi, partial_lo       int64, uint64 [groups, gridDim.x]: one 128-bit partial a group and block.
@@ -15,7 +16,7 @@
 // Launch     blocks of whole warps, 1-D; grid.x over rows, grid.y over tiles of FEATURES features, both grid-stride;
 //            wide_merge: one block a group. Shared bytes: BLOCK_SUM_BYTES (512); mass_bins: 256 a thread, at least 512.
 // Order      none that matters: integer sums. No atomics but on the error word, no "last block done".
-// Bytes      4 n d, and the weights (8 n or 4 n) once for mass and once a tile of FEATURES features.
+// Bytes      4 n d (float64: 8 n d), and the weights (8 n or 4 n) once for mass and once a tile of FEATURES features.
 // Limits     n < 2^40, d < 2^30; |x s|, |w x s| and |w x^2 s2| below 2^40; integral w < 2^31, sum w < 2^47.
 #include "common.cuh"
 
@@ -92,8 +93,8 @@ template <> struct Open<REAL> {
     }
 };
 
-template <i32 MODE>
-__global__ void moments_partial(const float* __restrict__ x, const typename WeightOf<MODE>::type* __restrict__ w, i64 n,
+template <i32 MODE, typename X = float>
+__global__ void moments_partial(const X* __restrict__ x, const typename WeightOf<MODE>::type* __restrict__ w, i64 n,
                                 i64 stride, i32 d, const double* __restrict__ scale,
                                 const double* __restrict__ square_scale, i64* partial_hi, u64* partial_lo, u32* error) {
     Wide* scratch = (Wide*)shared_bytes();
@@ -140,6 +141,12 @@ template __global__ void moments_partial<INTEGER>(const float*, const i64*, i64,
                                                   i64*, u64*, u32*);
 template __global__ void moments_partial<REAL>(const float*, const float*, i64, i64, i32, const double*, const double*,
                                                i64*, u64*, u32*);
+template __global__ void moments_partial<NONE, double>(const double*, const i64*, i64, i64, i32, const double*,
+                                                       const double*, i64*, u64*, u32*);
+template __global__ void moments_partial<INTEGER, double>(const double*, const i64*, i64, i64, i32, const double*,
+                                                          const double*, i64*, u64*, u32*);
+template __global__ void moments_partial<REAL, double>(const double*, const float*, i64, i64, i32, const double*,
+                                                       const double*, i64*, u64*, u32*);
 
 // Sum of integral weights; one group.
 extern "C" __global__ void mass_integers(const i64* __restrict__ w, i64 n, i64* partial_hi, u64* partial_lo, u32* error) {

@@ -7,7 +7,7 @@ rows, and lists of models, and return full partial states that merge as integers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
@@ -73,10 +73,13 @@ class AssignState:
         Labels of the last pass; arbitrary before the first.
     sums : ClusterSums or None
         Full sums of the last pass; None before the first.
+    kept : object or None
+        What a device's engine keeps elsewhere; nobody else looks at it.
     """
 
     labels: LabelArray
     sums: ClusterSums | None = None
+    kept: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
     def fresh(cls, n_rows: int, k: int) -> AssignState:
@@ -134,13 +137,15 @@ class Engine(Protocol):
         *,
         sums: bool = True,
         inertia: bool = False,
+        labels: bool = True,
         distance: npt.NDArray[np.float32] | None = None,
     ) -> list[AssignResult]:
         """Nearest centre of every row for each model, in one read of the block.
 
-        ``states[m].labels`` and ``.sums`` are updated. Without ``sums`` only labels (and the inertia, if asked for) are
-        wanted: masses and totals come back as zeros and the state forgets its sums. ``distance`` (one model only)
-        receives each row's chain d2.
+        ``states[m].labels`` and ``.sums`` are updated; without ``labels`` the caller does not look at either before a
+        later pass, over the same block and weights objects, asks for them, and an engine may keep both to itself.
+        Without ``sums`` only labels (and the inertia, if asked for) are wanted: masses and totals come back as zeros
+        and the state forgets its sums. ``distance`` (one model only) receives each row's chain d2.
         """
         ...
 

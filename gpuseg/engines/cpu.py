@@ -119,6 +119,7 @@ class CpuEngine:
         *,
         sums: bool = True,
         inertia: bool = False,
+        labels: bool = True,  # noqa: ARG002 (they are here anyway)
         distance: npt.NDArray[np.float32] | None = None,
     ) -> list[AssignResult]:
         """Nearest centre of every row for each model: see :meth:`gpuseg.engines.base.Engine.assign`."""
@@ -132,7 +133,7 @@ class CpuEngine:
         known = [state.sums for state in states]
         for state in states:
             # An exception half-way must not leave labels and sums that disagree.
-            state.sums = None
+            state.sums = state.kept = None
         row_chunk = n if len(centres) == 1 else max(4096, _MODEL_CHUNK_BYTES // (4 * d) // 16 * 16)
 
         def work(start: int, stop: int) -> list[tuple[_Limbs, _Limbs, _Limbs, int]]:

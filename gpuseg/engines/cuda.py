@@ -12,16 +12,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import util
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuseg.engines import cuda_driver
 from gpuseg.engines.cuda_compile import compile_kernels
-from gpuseg.engines.device import DeviceEngine
 from gpuseg.engines.launch import DeviceProps, Event, Stream
 from gpuseg.errors import ContractError, DeviceMemoryError, EngineUnavailableError
+
+if TYPE_CHECKING:
+    from gpuseg.engines.device import DeviceEngine
 
 OLDEST_DRIVER = 12_000
 OLDEST_ARCHITECTURE = 75
@@ -65,6 +67,8 @@ def nvrtc_version() -> str | None:
 def _engine(process: int) -> DeviceEngine:
     del process
     import cupy
+
+    from gpuseg.engines.device import DeviceEngine
 
     return DeviceEngine(CudaDevice(cupy))
 

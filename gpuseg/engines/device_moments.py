@@ -5,6 +5,8 @@ The same record, to the bit, as :meth:`gpuseg.engines.cpu.CpuEngine.moments`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,7 +14,6 @@ from gpuseg.core.binsum import N_BINS, BinSum
 from gpuseg.core.moments import Moments, Scales
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.core.widesum import WideSum
-from gpuseg.engines.base import Block
 from gpuseg.engines.launch import (
     Device,
     DeviceArray,
@@ -39,15 +40,15 @@ _COLUMN_BYTES = 8 * N_BINS
 _BIN_THREADS = 128  # 32 KiB of columns a block
 
 
-def moments(device: Device, block: Block, weights: Weights, scales: Scales) -> Moments:
+def moments(device: Device, block: npt.NDArray[np.floating], weights: Weights, scales: Scales) -> Moments:
     """Exact weight, sums and sums of squares of the features of a host block.
 
     Parameters
     ----------
     device : Device
         Where it is computed; the block is uploaded whole.
-    block : float32 array, shape (d, n)
-        Feature-major, C order.
+    block : float32 or float64 array, shape (d, n)
+        Feature-major, C order; float64 only of a table that is not prepared yet.
     weights : Weights
         Of the n rows.
     scales : Scales
@@ -88,7 +89,7 @@ def moments_on_device(
     ----------
     device : Device
         Where the arrays lie.
-    x : DeviceArray of float32, shape (d, n)
+    x : DeviceArray of float32 or float64, shape (d, n)
         Feature-major.
     w : DeviceArray of int64 or float32, shape (n,)
         float32 where ``mode`` is REAL; of any length, and not read, where it is NONE.
@@ -120,7 +121,7 @@ def moments_on_device(
     scale = device.to_device(_powers(scales.exponent))
     square_scale = device.to_device(_powers(scales.square_exponent))
     partial = _Partials(device, 2 * d, geometry)
-    module[f"moments_partial<{mode.name}>"](
+    module[_partial_name(mode, x.dtype)](
         geometry.grid,
         geometry.block,
         (x, w, np.int64(n), np.int64(n), np.int32(d), scale, square_scale, partial.hi, partial.lo, error),
@@ -189,12 +190,16 @@ def _merge(device: Device, module: Module, partial_hi: DeviceArray, partial_lo: 
 
 
 def _module(device: Device, features: int, close_rows: int) -> Module:
-    names = [f"moments_partial<{mode.name}>" for mode in WeightMode]
+    names = [_partial_name(mode, np.dtype(kind)) for mode in WeightMode for kind in (np.float32, np.float64)]
     return device.module(
         kernel_source("moments.cu"),
         [*names, "mass_integers", "mass_bins", "wide_merge"],
         {"FEATURES": features, "CLOSE_ROWS": close_rows},
     )
+
+
+def _partial_name(mode: WeightMode, dtype: np.dtype[Any]) -> str:
+    return f"moments_partial<{mode.name}>" if dtype == np.float32 else f"moments_partial<{mode.name}, double>"
 
 
 def _powers(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.launch import WARP, Device, DeviceArray, DeviceProps, Module, Stream
 from gpuseg.errors import DeviceMemoryError
 
@@ -43,6 +44,8 @@ def run_tiles(
     work: Callable[[Device, int, int, Sequence[HostArray]], Result],
     *,
     tile_bytes: int,
+    keep: bool = False,
+    spare: Callable[[], bool] = bool,
 ) -> list[Result]:
     """``work`` for tiles of rows that cover 0 .. n_rows - 1, in order.
 
@@ -62,6 +65,11 @@ def run_tiles(
         changes nothing outside before the device has done its part, and waits for the stream.
     tile_bytes : int
         Bytes of a tile.
+    keep : bool, default False
+        Whether ``work`` may keep what its device's ``to_device`` gave it: every tile then has memory of its own, and a
+        full device is left to the caller.
+    spare : callable
+        Lets go of memory that can be made again, and says whether it did; asked before tiles are halved.
 
     Returns
     -------
@@ -85,17 +93,42 @@ def run_tiles(
 
     while True:
         try:
-            _run(device, done, n_rows, rows, cut, work, finish)
+            _run(device, done, n_rows, rows, cut, work, finish, keep=keep)
         except DeviceMemoryError as error:
-            if rows <= WARP:
+            if keep:
+                raise
+            if rows <= WARP and not spare():
                 msg = f"{error}; a tile has {rows} rows already: use engine='cpu', or end what else uses the device"
                 raise DeviceMemoryError(msg) from None
         else:
             return results
         # Here, not in the handler, the traceback and the arrays that its frames hold are gone.
+        freed = spare()
         device.release()
+        if freed:
+            continue
         rows = max(rows // 2 // WARP, 1) * WARP
         logger.info("the device is short of memory: tiles of %d rows from row %d on", rows, done)
+
+
+def cut_weights(weights: Weights, start: int, stop: int) -> list[HostArray]:
+    """The weights of a tile; none where every row counts once."""
+    if weights.mode is WeightMode.NONE:
+        return []
+    return [(weights.reals if weights.mode is WeightMode.REAL else weights.integers)[start:stop]]
+
+
+def join_weights(mode: WeightMode, arrays: Sequence[HostArray]) -> Weights:
+    """What :func:`cut_weights` took apart."""
+    ones = Weights.ones()
+    if mode is WeightMode.INTEGER:
+        return Weights(mode, arrays[0], ones.reals)
+    return Weights(mode, ones.integers, arrays[0]) if mode is WeightMode.REAL else ones
+
+
+def weight_bytes(mode: WeightMode) -> int:
+    """Bytes of one row's weight."""
+    return {WeightMode.NONE: 0, WeightMode.INTEGER: 8, WeightMode.REAL: 4}[mode]
 
 
 def _run(
@@ -106,11 +139,13 @@ def _run(
     cut: Callable[[int, int], Sequence[HostArray]],
     work: Callable[[Device, int, int, Sequence[HostArray]], Result],
     finish: Callable[[int, int, Result], None],
+    *,
+    keep: bool,
 ) -> None:
     """Tiles of ``rows`` rows from ``first`` on."""
     starts = list(range(first, n_rows, rows)) or [first]
     copies = device.new_stream()
-    slots = [_Slot(device, copies), _Slot(device, copies)]
+    slots = [_Slot(device, copies, keep=keep), _Slot(device, copies, keep=keep)]
     try:
         slots[0].stage(cut(starts[0], min(starts[0] + rows, n_rows)))
         for number, start in enumerate(starts):
@@ -127,8 +162,9 @@ def _run(
 class _Slot:
     """Room for one tile: page-locked on the host, and on the device."""
 
-    def __init__(self, device: Device, copies: Stream) -> None:
+    def __init__(self, device: Device, copies: Stream, *, keep: bool) -> None:
         self._device = device
+        self._keep = keep
         self._copies = copies
         self._copied = copies.record()
         self.hosts: list[HostArray] = []
@@ -140,9 +176,10 @@ class _Slot:
         self._copied.synchronize()
         if [(a.shape, a.dtype) for a in self.hosts] != [(v.shape, v.dtype) for v in views]:
             self.hosts, self.arrays = [], []
-            for view in views:
-                self.arrays.append(device.empty(view.shape, view.dtype))
-                self.hosts.append(device.pinned(view.shape, view.dtype))
+            self.hosts = [device.pinned(view.shape, view.dtype) for view in views]
+        if self._keep or not self.arrays:
+            self.arrays = []  # what nobody kept goes back first
+            self.arrays = [device.empty(view.shape, view.dtype) for view in views]
         for host, view in zip(self.hosts, views, strict=True):
             np.copyto(host, view)
         # What the device still does with the tile before, or did with this memory under another name, comes first.

@@ -105,7 +105,8 @@ def assign_partition(partition: Partition, job: Job, centres: Sequence[Float32Ar
         block, weights = prepared_block(entry, partition, job)
         known = entry.states_of(job.run)
         states = [_state(known, m, block.shape[1], len(c)) for m, c in enumerate(centres)]
-        results = job.engine.build().assign(block, weights, centres, states, require_layout(job).scales)
+        scales = require_layout(job).scales
+        results = job.engine.build().assign(block, weights, centres, states, scales, labels=False)
         return [result.sums for result in results]
 
 

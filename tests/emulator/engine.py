@@ -6,6 +6,8 @@ path), or ``forget`` it again.
 
 from __future__ import annotations
 
+from functools import cache
+
 from gpuseg.engines import choose
 from gpuseg.engines.choose import EngineKind, register_engine
 from gpuseg.engines.cpu import CpuEngine
@@ -22,9 +24,14 @@ built: list[str] = []
 
 
 def emulated(n_jobs: int | None) -> DeviceEngine:
-    """A device engine over an emulator of its own."""
+    """The process's device engine, as there is one over CuPy."""
     del n_jobs
     built.append("DeviceEngine")
+    return _engine()
+
+
+@cache
+def _engine() -> DeviceEngine:
     return DeviceEngine(EmulatedDevice(), name=NAME, tile_bytes=TILE_BYTES)
 
 

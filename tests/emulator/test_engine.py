@@ -26,7 +26,7 @@ TILES = [1, 3000, 1 << 20]
 
 cases = given(
     n=st.sampled_from([0, 1, 31, 33, 100, 203]),
-    d=st.integers(1, 5),
+    d=st.sampled_from([1, 4]),
     kind=st.sampled_from(KINDS),
     weighting=st.sampled_from(WEIGHTS),
     tile_bytes=st.sampled_from(TILES),
