@@ -108,8 +108,7 @@ template <i32 MODE> struct Ledger {
     __device__ void put(i32* entry, i64 term) const {
         static_assert(MODE != INTEGER, "two parts hold 40 bits");
         atomicAdd(entry, (i32)((u32)term & PART_MASK));
-        i32 high = (i32)(term >> PART_BITS);
-        if (high != 0) atomicAdd(entry + copies * entries, high);
+        atomicAdd(entry + copies * entries, (i32)(term >> PART_BITS));
     }
     __device__ void put(i32* entry, Wide term) const {
         static_assert(MODE == INTEGER, "four parts hold 72 bits");
@@ -137,6 +136,7 @@ template <i32 MODE> struct Ledger {
 #pragma unroll
             for (i32 p = 0; p < PARTS; ++p) {
                 sum[p] = 0;
+#pragma unroll 1
                 for (i32 c = 0; c < copies; ++c) {
                     i32* part = parts + (p * copies + c) * entries + e;
                     sum[p] += *part;
@@ -173,52 +173,55 @@ template <i32 MODE> struct Ledger {
 __device__ inline i64 negative(i64 term) { return -term; }
 __device__ inline Wide negative(Wide term) { return wide_add(Wide{~term.hi, ~term.lo}, Wide{0, 1}); }
 
+// fixed_point of common.cuh, but what does not fit is only noted: a kernel raises its notes once, at its end.
+__device__ inline i64 fixed_or_zero(double scaled, u32& errors) {
+    bool fits = fabs(scaled) < 1099511627776.0;
+    if (!fits) errors |= ERROR_RANGE;
+    return fits ? __double2ll_rn(scaled) : 0;
+}
+
 // Weight of a row; a weight that must not be counts as 0.
-template <i32 MODE> __device__ inline i64 weight_of(const i64* w, i64 i, u32* error) {
+template <i32 MODE> __device__ inline i64 weight_of(const i64* w, i64 i, u32& errors) {
     if (MODE == NONE) return 1;
     i64 weight = w[i];
     if ((u64)weight >> 31 == 0) return weight;
-    raise_error(error, ERROR_WEIGHT);
+    errors |= ERROR_WEIGHT;
     return 0;
 }
-template <i32 MODE> __device__ inline float weight_of(const float* w, i64 i, u32* error) {
+template <i32 MODE> __device__ inline float weight_of(const float* w, i64 i, u32& errors) {
     float weight = w[i];
     if (weight >= 0.0f && __float_as_uint(weight) != 0x7f800000u) return weight;
-    raise_error(error, ERROR_WEIGHT);
+    errors |= ERROR_WEIGHT;
     return 0.0f;
 }
 
 // What a value adds to its feature's total.
-template <i32 MODE> __device__ inline i64 total_term(float x, float w, double scale, u32* error) {
-    return fixed_point(__dmul_rn(__dmul_rn((double)w, (double)x), scale), error);
+template <i32 MODE> __device__ inline i64 total_term(float x, float w, double scale, u32& errors) {
+    return fixed_or_zero(__dmul_rn(__dmul_rn((double)w, (double)x), scale), errors);
 }
 template <i32 MODE>
-__device__ inline typename TermOf<MODE>::type total_term(float x, i64 w, double scale, u32* error) {
-    i64 q = fixed_point(__dmul_rn((double)x, scale), error);
+__device__ inline typename TermOf<MODE>::type total_term(float x, i64 w, double scale, u32& errors) {
+    i64 q = fixed_or_zero(__dmul_rn((double)x, scale), errors);
     if constexpr (MODE == INTEGER)
         return wide_product(q, w);
     else
         return q;
 }
 
-// What a row adds to its cluster's mass, and where among the mass entries.
-__device__ inline i64 mass_term(float w, i32& entry) {
-    BinPart one = bin_part(w);
-    entry = one.bin;
-    return one.part;
-}
-template <class Term> __device__ inline Term mass_term(i64 w, i32& entry) {
-    entry = 0;
-    if constexpr (sizeof(Term) == sizeof(Wide))
-        return wide(w);
-    else
-        return w;
-}
-template <i32 MODE> __device__ inline typename TermOf<MODE>::type mass_of(typename WeightOf<MODE>::type w, i32& entry) {
-    if constexpr (MODE == REAL)
-        return mass_term(w, entry);
-    else
-        return mass_term<typename TermOf<MODE>::type>(w, entry);
+// A row's weight, into the mass entries of its cluster and, where there is one, out of those of its old one.
+template <i32 MODE>
+__device__ inline void put_mass(const Ledger<MODE>& ledger, i32* to, i32* from, typename WeightOf<MODE>::type w) {
+    if constexpr (MODE == NONE) {
+        if (to) atomicAdd(to, 1);
+        if (from) atomicAdd(from, -1);
+    } else if constexpr (MODE == INTEGER) {
+        if (to) ledger.put(to, wide(w));
+        if (from) ledger.put(from, wide(-w));
+    } else {
+        BinPart one = bin_part(w);
+        if (to) ledger.put(to + one.bin, (i64)one.part);
+        if (from) ledger.put(from + one.bin, -(i64)one.part);
+    }
 }
 
 // A whole warp adds 1 for each lane that votes.
@@ -230,11 +233,11 @@ template <i32 MODE> __device__ inline void add_votes(const Ledger<MODE>& ledger,
 // A whole warp adds its weighted distances to 32 entries: one exponent bin after the other, of those that occur.
 template <i32 MODE>
 __device__ inline void add_inertia(const Ledger<MODE>& ledger, i32 entry, float d2, typename WeightOf<MODE>::type w,
-                                   u32* error) {
+                                   u32& errors) {
     bool counts = w != 0;
     if (MODE == REAL) d2 = __double2float_rn(__dmul_rn((double)w, (double)d2));
     if (counts && !(d2 < __uint_as_float(0x7f800000u))) {
-        raise_error(error, ERROR_RANGE);
+        errors |= ERROR_RANGE;
         counts = false;
     }
     BinPart one = bin_part(d2);
@@ -289,6 +292,7 @@ __global__ void assign_rows(const float* __restrict__ x, const typename WeightOf
                             i32 copies, i32 window, i64 reach, Label* labels, float* distance, i64* partial_hi,
                             u64* partial_lo, u32* error) {
     typedef typename WeightOf<MODE>::type Weight;
+    u32 errors = 0;
     const float infinity = __uint_as_float(0x7f800000u);
     const i32 entries = wants & WANT_SUMS ? entries_of(MODE, FEATURES) : 0;
     const i32 extras = wants & WANT_INERTIA ? 1 + N_BINS : 1;
@@ -314,7 +318,7 @@ __global__ void assign_rows(const float* __restrict__ x, const typename WeightOf
 #pragma unroll
         for (i32 r = 0; r < ROWS; ++r) {
             i64 i = low + (i64)r * blockDim.x + threadIdx.x;
-            weight[r] = i < n ? weight_of<MODE>(w, i, error) : (Weight)0;
+            weight[r] = i < n ? weight_of<MODE>(w, i, errors) : (Weight)0;
 #pragma unroll
             for (i32 f = 0; f < FEATURES; ++f) value[r][f] = i < n ? x[f * stride + i] : 0.0f;
         }
@@ -349,24 +353,22 @@ __global__ void assign_rows(const float* __restrict__ x, const typename WeightOf
                 if (moved) *at = (Label)label[r];
                 if (i < n && wants & WANT_DISTANCE) distance[i] = best[r];
                 add_votes(ledger, extra, moved);
-                if (wants & WANT_INERTIA) add_inertia(ledger, extra + 1, best[r], weight[r], error);
+                if (wants & WANT_INERTIA) add_inertia(ledger, extra + 1, best[r], weight[r], errors);
                 if (!(wants & WANT_SUMS) || !moved || weight[r] == 0) continue;
                 i32* to = ledger.mine() + ((i32)one.cluster + label[r]) * entries;
                 i32* from = ledger.mine() + ((i32)one.cluster + old) * entries;
 #pragma unroll
                 for (i32 f = 0; f < FEATURES; ++f) {
-                    auto term = total_term<MODE>(value[r][f], weight[r], scales[f], error);
+                    auto term = total_term<MODE>(value[r][f], weight[r], scales[f], errors);
                     ledger.put(to + f, term);
                     if (old >= 0) ledger.put(from + f, negative(term));
                 }
-                i32 bin;
-                auto term = mass_of<MODE>(weight[r], bin);
-                ledger.put(to + FEATURES + bin, term);
-                if (old >= 0) ledger.put(from + FEATURES + bin, negative(term));
+                put_mass(ledger, to + FEATURES, old >= 0 ? from + FEATURES : nullptr, weight[r]);
             }
         }
     }
     ledger.close(partial_hi, partial_lo);
+    if (errors != 0) raise_error(error, errors);
 }
 
 // Labels of one model of any k over any d: a tile of K_TILE centres and `chunk` features in shared memory at a time. The
@@ -377,6 +379,7 @@ __global__ void assign_labels(const float* __restrict__ x, const typename Weight
                               i32 wants, i32 window, i64 reach, const Label* labels, i64 label_row, Label* fresh,
                               i64 fresh_row, float* distance, i64* partial_hi, u64* partial_lo, u32* error) {
     typedef typename WeightOf<MODE>::type Weight;
+    u32 errors = 0;
     const i32 extras = wants & WANT_INERTIA ? 1 + N_BINS : 1;
     partial_hi += (i64)blockIdx.x * extras;
     partial_lo += (i64)blockIdx.x * extras;
@@ -388,7 +391,7 @@ __global__ void assign_labels(const float* __restrict__ x, const typename Weight
     for (i64 low = (i64)blockIdx.x * blockDim.x; low < n; low += row_step()) {
         ledger.make_room((i32)blockDim.x, partial_hi, partial_lo);
         i64 i = low + threadIdx.x;
-        Weight weight = i < n ? weight_of<MODE>(w, i, error) : (Weight)0;
+        Weight weight = i < n ? weight_of<MODE>(w, i, errors) : (Weight)0;
         float best = __uint_as_float(0x7f800000u);
         i32 label = 0;
         for (i32 c = 0; c < k; c += K_TILE) {
@@ -411,9 +414,10 @@ __global__ void assign_labels(const float* __restrict__ x, const typename Weight
         if (i < n) fresh[fresh_row * n + i] = (Label)label;
         if (i < n && wants & WANT_DISTANCE) distance[i] = best;
         add_votes(ledger, 0, i < n && old != label);
-        if (wants & WANT_INERTIA) add_inertia(ledger, 1, best, weight, error);
+        if (wants & WANT_INERTIA) add_inertia(ledger, 1, best, weight, errors);
     }
     ledger.close(partial_hi, partial_lo);
+    if (errors != 0) raise_error(error, errors);
 }
 
 // Sums of one model, or with `known` their change from `labels` to `fresh`. grid.y goes over tiles of `tile_k` clusters and
@@ -425,6 +429,7 @@ __global__ void assign_sums(const float* __restrict__ x, const typename WeightOf
                             i64 label_row, const Label* fresh, i64 fresh_row, i64* partial_hi, u64* partial_lo,
                             u32* error) {
     typedef typename WeightOf<MODE>::type Weight;
+    u32 errors = 0;
     const i32 tiles_k = (k + tile_k - 1) / tile_k;
     double* scales = (double*)shared_bytes();
     for (i32 t = blockIdx.y; t < tiles; t += gridDim.y) {
@@ -447,24 +452,23 @@ __global__ void assign_sums(const float* __restrict__ x, const typename WeightOf
             bool adds = now >= first_k && now - first_k < tile_k;
             bool takes = old >= first_k && old - first_k < tile_k;
             if (!adds && !takes) continue;
-            Weight weight = weight_of<MODE>(w, i, error);
+            Weight weight = weight_of<MODE>(w, i, errors);
             if (weight == 0) continue;
             i32* to = ledger.mine() + (now - first_k) * tile_e;
             i32* from = ledger.mine() + (old - first_k) * tile_e;
             for (i32 f = 0; f < features; ++f) {
-                auto term = total_term<MODE>(x[(first_e + f) * stride + i], weight, scales[f], error);
+                auto term = total_term<MODE>(x[(first_e + f) * stride + i], weight, scales[f], errors);
                 if (adds) ledger.put(to + f, term);
                 if (takes) ledger.put(from + f, negative(term));
             }
-            i32 bin;
-            auto term = mass_of<MODE>(weight, bin);
-            i32 entry = d + bin - first_e;
+            i32 first_mass = d - first_e;
+            i32 entry = first_mass + (MODE == REAL ? bin_part((float)weight).bin : 0);
             if (entry < 0 || entry >= tile_e) continue;
-            if (adds) ledger.put(to + entry, term);
-            if (takes) ledger.put(from + entry, negative(term));
+            put_mass(ledger, adds ? to + first_mass : nullptr, takes ? from + first_mass : nullptr, weight);
         }
         ledger.close(partial_hi + at, partial_lo + at);
     }
+    if (errors != 0) raise_error(error, errors);
 }
 
 // New labels of one model in place of the old.
@@ -533,7 +537,5 @@ extern "C" __global__ void assign_merge(const i64* __restrict__ partial_hi, cons
 INSTANTIATE(NONE, u8)
 INSTANTIATE(INTEGER, u8)
 INSTANTIATE(REAL, u8)
-INSTANTIATE(NONE, u16)
 template __global__ void adopt_labels<u8>(const u8*, i64, u8*, i64);
-template __global__ void adopt_labels<u16>(const u16*, i64, u16*, i64);
 #endif
