@@ -381,7 +381,6 @@ class _Pass:
             )  # fmt: skip
             self._merge(module, hi, lo, tiling, size, size, (tiles, tile_k, tile_e), table)
         if apart:
-            geometry = self._plan(1)  # without tiles: one thread a label
             module[names[2]](
                 geometry.grid, geometry.block, (fresh, np.int64(self._n), memo.labels, np.int64(model))
             )

@@ -39,6 +39,7 @@ from gpuseg.engines.device_label_moments import label_moments_on_device
 from gpuseg.engines.device_memo import AssignMemo
 from gpuseg.engines.device_moments import moments_on_device
 from gpuseg.engines.device_scale import centre_on_device, scan_on_device
+from gpuseg.engines.device_seed import potentials_on_device, sample_on_device, seed_step_on_device
 from gpuseg.engines.device_silhouette import silhouette_sums_on_device, square_silhouettes_on_device
 from tests.emulator.build import unavailable
 from tests.emulator.device import EmulatedDevice, LaunchTraffic, LineTraffic
@@ -82,7 +83,9 @@ class Case:
     name : str
         Of the case.
     kernel : str
-        Beginning of the kernel's name in the launch log; sectors and wavefronts are its own, bytes are of all launches.
+        Beginning of the kernel's name in the launch log; sectors and wavefronts are its own.
+    alone : bool
+        Whether bytes too are its own, not those of all launches.
     run : callable
         ``run(device, n)`` launches it for n rows.
     n : int
@@ -114,6 +117,7 @@ class Case:
     cache: str = "L1"
     pairs: bool = False
     scattered: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,8 @@ class Row:
 def measure(case: Case) -> Row:
     """Run a case twice on the check build, and compute its row."""
     whole, half = (_counted(case, n) for n in (case.n, case.n // 2))
+    if case.alone:
+        whole, half = ([t for t in run if t.launch.kernel.startswith(case.kernel)] for run in (whole, half))
     own = [line for launch in whole if launch.launch.kernel.startswith(case.kernel) for line in launch.lines]
     if not own:
         raise ValueError(f"{case.name}: no launch of {case.kernel!r}: {[t.launch.kernel for t in whole]}")
@@ -240,13 +246,16 @@ def _weights(n: int, mode: WeightMode) -> np.ndarray:
     return (np.arange(n) % 5 + 0.5).astype(np.float32) if mode is WeightMode.REAL else np.arange(n) % 5 + 1
 
 
+_WEIGHT_BYTES = {WeightMode.NONE: 0, WeightMode.INTEGER: 8, WeightMode.REAL: 4}
+
+
 def _moments(d: int, mode: WeightMode) -> Case:
     def run(device: EmulatedDevice, n: int) -> None:
         x = _table(n, d)
         w = device.to_device(_weights(n, mode))
         moments_on_device(device, device.to_device(x), w, mode, _scales(x, mode))
 
-    weight = {WeightMode.NONE: 0, WeightMode.INTEGER: 8, WeightMode.REAL: 4}[mode]
+    weight = _WEIGHT_BYTES[mode]
     return Case(
         f"moments d={d} {mode.name}", "moments_partial", run, 16_384, 10_000_000,
         compulsory=lambda n: (4 * d + weight) * n,
@@ -254,15 +263,17 @@ def _moments(d: int, mode: WeightMode) -> Case:
     )  # fmt: skip
 
 
-def _assign(d: int, k: int, *, passes: int, models: int = 1) -> Case:
+def _assign(
+    d: int, k: int, *, passes: int, models: int = 1, mode: WeightMode = WeightMode.NONE, limit: float = 1.15
+) -> Case:
     """The first pass over a partition, or one in which one row of twenty changes its cluster."""
 
     def run(device: EmulatedDevice, n: int) -> None:
         table = _table(n, d)
         x = device.to_device(table)
-        scales = _scales(table, WeightMode.NONE)
-        w = device.empty(0, np.int64)
-        memo = AssignMemo.fresh(device, n, d, [k] * models, WeightMode.NONE)
+        scales = _scales(table, mode)
+        w = device.to_device(_weights(n, mode))
+        memo = AssignMemo.fresh(device, n, d, [k] * models, mode)
         centres = [np.ascontiguousarray(_table(k, d, seed=2 + m).T) for m in range(models)]
         for turn in range(passes):
             device.traffic.clear()
@@ -270,12 +281,14 @@ def _assign(d: int, k: int, *, passes: int, models: int = 1) -> Case:
             assign_on_device(device, x, w, moved, memo, scales)
 
     kind = "first pass" if passes == 1 else "later pass"
-    several = f" {models} models" if models > 1 else ""
+    several = f" {models} models" if models > 1 else "" if mode is WeightMode.NONE else f" {mode.name}"
+    weight = _WEIGHT_BYTES[mode]
     return Case(
-        f"assign d={d} k={k}{several}, {kind}", "assign_rows", run, 16_384, 10_000_000,
-        compulsory=lambda n: (4 * d + models) * n,
+        f"assign d={d} k={k}{several}, {kind}", "assign_rows" if d <= 64 else "assign_labels",
+        run, 16_384, 10_000_000,
+        compulsory=lambda n: (4 * d + models + weight) * n,
         work=lambda n: Work(float32=2.0 * n * d * k * models, float64=3.0 * n * d * models * (passes == 1)),
-        limit=1.15,
+        limit=limit,
     )  # fmt: skip
 
 
@@ -333,16 +346,18 @@ def _label_moments(d: int, k: int) -> Case:
     )  # fmt: skip
 
 
-def _scan(d: int, *, row_major: bool) -> Case:
+def _scan(d: int, *, row_major: bool, weighted: bool = False) -> Case:
     def run(device: EmulatedDevice, n: int) -> None:
         x = _table(n, d)
         out = device.empty((d, n), np.float32)
         source = device.to_device(np.ascontiguousarray(x.T) if row_major else x)
-        scan_on_device(device, source, None, out, row_major=row_major)
+        weights = device.to_device(np.arange(n) % 5 + 0.5) if weighted else None
+        scan_on_device(device, source, weights, out, row_major=row_major)
 
     return Case(
-        f"scan d={d} {'row' if row_major else 'feature'}-major", "scan_rows", run, 8192, 10_000_000,
-        compulsory=lambda n: 8.0 * d * n,
+        f"scan d={d} {'row' if row_major else 'feature'}-major{' weighted' if weighted else ''}",
+        "scan_rows", run, 8192, 10_000_000,
+        compulsory=lambda n: (8.0 * d + 8 * weighted) * n,
         work=lambda n: Work(float32=3.0 * d * n),
     )  # fmt: skip
 
@@ -357,6 +372,55 @@ def _centre(d: int) -> Case:
         f"centre d={d} float64", "centre_rows", run, 8192, 10_000_000,
         compulsory=lambda n: 12.0 * d * n,
         work=lambda n: Work(float64=2.0 * d * n),
+    )  # fmt: skip
+
+
+def _seed_step(d: int, k: int) -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        x, none = device.to_device(_table(n, d)), device.empty(0, np.int64)
+        closest, out = device.to_device(np.full(n, 50, np.float32)), device.empty((k, n), np.float32)
+        candidates = device.to_device(_table(k, d, seed=2))
+        seed_step_on_device(device, x, none, WeightMode.NONE, closest, candidates, 20, out)
+
+    return Case(
+        f"seed step d={d}, {k} candidates", "seed_candidates", run, 16_384, 1 << 18,
+        compulsory=lambda n: (4.0 * d + 4 + 4 * k) * n,
+        work=lambda n: Work(float32=(2.0 * d + 2) * k * n, float64=3.0 * k * n),
+    )  # fmt: skip
+
+
+def _potentials() -> Case:
+    def run(device: EmulatedDevice, n: int) -> None:
+        closest = device.to_device(np.arange(n, dtype=np.float32))
+        potentials_on_device(device, closest, device.empty(0, np.int64), WeightMode.NONE, 10)
+
+    return Case(
+        "seed potentials", "potentials_each", run, 8192, 1 << 18,
+        compulsory=lambda n: 12.0 * n, work=lambda n: Work(float64=3.0 * n),
+    )  # fmt: skip
+
+
+SAMPLED = 1 / 32
+
+
+def _sample(kernel: str, d: int) -> Case:
+    """Draws of all rows, and the gathered columns of those that may be in the sample: a sector a value."""
+
+    def run(device: EmulatedDevice, n: int) -> None:
+        identity, x = device.to_device(np.arange(n, dtype=np.uint64)), device.to_device(_table(n, d))
+        none = device.empty(0, np.int64)
+        sample_on_device(device, n, 7, identity, x, none, WeightMode.NONE, int(SAMPLED * 2**64))
+
+    def touched(rows_a_sector: int) -> float:
+        """Bytes a row of the sectors that hold a row of the sample."""
+        return 32 * (1 - (1 - SAMPLED) ** rows_a_sector) / rows_a_sector
+
+    draws = kernel == "draw_rows"
+    gathered = touched(4) + d * touched(8) + (8 + 8 + 8 + 4 * d) * SAMPLED
+    return Case(
+        f"sample {'draws' if draws else f'gather d={d}'}", kernel, run, 16_384, 10_000_000,
+        compulsory=lambda n: (8 + 16 * SAMPLED if draws else gathered) * n,
+        work=lambda n: Work(), cache="L2", scattered=True, alone=True,
     )  # fmt: skip
 
 
@@ -440,13 +504,19 @@ CASES = (
     *(_moments(d, mode) for d in (8, 32) for mode in WeightMode),
     *(_assign(d, k, passes=passes) for d, k in ((8, 4), (8, 8), (16, 16), (32, 4), (32, 32)) for passes in (1, 2)),
     _assign(8, 8, passes=1, models=3),
+    *(_assign(8, 8, passes=1, mode=mode) for mode in (WeightMode.INTEGER, WeightMode.REAL)),
+    _assign(96, 64, passes=1, limit=6.5),  # goes over x for every 16 centres and for the sums: bound by arithmetic
     *(_distance(16, metric) for metric in ("euclidean", "cosine")),
     _silhouette(8, 8),
     _silhouette(32, 8),
     _square_silhouettes(8, 8),
     _label_moments(8, 8),
     *(_scan(8, row_major=row_major) for row_major in (True, False)),
+    _scan(8, row_major=True, weighted=True),
     _centre(8),
+    _potentials(),
+    _seed_step(8, 8),
+    *(_sample(kernel, 8) for kernel in ("draw_rows", "take_columns")),
     _marks(),
     _first(),
     _triangle(),
