@@ -16,6 +16,7 @@ from gpuseg.engines.device_distance import Tile, distances, distances_on_device,
 from gpuseg.errors import ContractError
 from tests.emulator.device import ORDERS, PROPS, LaunchRecord
 from tests.oracle import distances as oracle
+from tests.oracle import floats
 from tests.strategies import KINDS, centres, same, table
 
 # The sizes in use, and sizes so small that tiles of rows, groups of points and parts of features all have borders.
@@ -105,6 +106,17 @@ def test_a_row_is_at_no_distance_from_itself_in_any_metric(make_device, metric):
     assert (np.diag(found) <= nothing).all()
     assert (np.diag(found) >= 0.0).all()
     assert same(found, np.ascontiguousarray(found.T))
+
+
+def test_opposite_directions_are_2_apart_at_most(make_device):
+    rows = table("normal", 100, 60, 2)
+    units = oracle.unit(rows)
+    dots = np.zeros(100, np.float32)
+    for f in range(60):
+        dots = floats.fma32(units[:, f], units[:, f], dots)
+    assert (np.float32(1) + dots).max() > 2.0  # rounding makes some longer than 1
+    found = np.diag(on_device(make_device(), "cosine", rows, -rows, {}))
+    assert found.max() == 2.0
 
 
 def test_points_beyond_the_grid_are_gone_round_to(make_device, monkeypatch):
