@@ -129,6 +129,14 @@ def test_points_beyond_the_grid_are_gone_round_to(make_device, monkeypatch):
     assert same(found, oracle.table("manhattan", rows, points))
 
 
+def test_lengths_of_many_points_go_round_the_grid(make_device):
+    rows, points = table("normal", 3, 2, 1), table("offset", 2100, 2, 2)
+    device = make_device()
+    found = on_device(device, "cosine", rows, points, {})
+    assert device.launches[0].grid == (8, 1, 1)  # 1024 threads for 2100 points
+    assert same(found, oracle.table("cosine", rows, points))
+
+
 def test_launches_fit_the_rows_and_the_points(make_device):
     device = make_device()
     rows = table("normal", 1000, 8, 1)
