@@ -41,7 +41,8 @@ def values(kind, n, d, dtype, odd, seed):
     if dtype == np.float64:
         rows = rows * (1 + rng.random((n, d)) * 2.0**-30) * 2.0 ** rng.integers(-200, 200, d)
     if odd:
-        rows = np.where(rng.random((n, d)) < 0.05, rng.choice(ODD, (n, d)).astype(dtype), rows)
+        strewn = [*ODD, -float(np.finfo(dtype).max)]
+        rows = np.where(rng.random((n, d)) < 0.05, rng.choice(strewn, (n, d)).astype(dtype), rows)
     return rows
 
 
@@ -166,6 +167,7 @@ def test_the_verbs_on_host_buffers(make_device, order, layout, weighting):
         [1e60, 3.0],
         [math.nan, math.inf, -math.inf, -1.0, -(2.0**-149)],
         [-1.0, math.nan],
+        [1.7976931348623157e308],
         [2.0**31 - 1],
         [2.0**31],
         [0.5, 2.0],
