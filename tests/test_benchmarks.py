@@ -112,3 +112,39 @@ def test_the_judge_of_inertia_is_float64():
 
     x = np.array([[1.0], [3.0], [10.0]], np.float32)
     assert inertia_float64(x, np.array([[2.0], [10.5]])) == 1.0 + 1.0 + 0.25
+
+
+@pytest.mark.parametrize("case", ["assign d=8 k=8", "assign d=64 k=64", "other"])
+def test_gpu_cases_run_the_kernels_that_they_are_about(make_emulated, case):
+    gpu = importlib.import_module("gpu")
+    chosen = [
+        name
+        for name in gpu.CASES
+        if name.startswith(case) or (case == "other" and not name.startswith("assign"))
+    ]
+    assert chosen
+
+    def clock(run):
+        run()
+        return 2.0
+
+    for name in chosen:
+        row = gpu.measure(name, make_emulated(), clock, 600, 3)
+        assert (row.case, row.n, row.milliseconds) == (name, 600, 2.0)
+        assert row.gigabytes_a_second > 0
+    work = gpu.Work(lambda: None, 1, "assign_rows")
+    gpu.CASES["nothing"] = lambda device, n: work
+    with pytest.raises(AssertionError, match="assign_rows did not run"):
+        gpu.measure("nothing", make_emulated(), clock, 600, 1)
+    del gpu.CASES["nothing"]
+
+
+def test_without_a_gpu_nothing_is_measured(monkeypatch, capsys, tmp_path):
+    gpu = importlib.import_module("gpu")
+    monkeypatch.setattr(gpu.cuda, "unavailable", lambda: "no driver; install one")
+    assert gpu.main(["--json", str(tmp_path / "gpu.json")]) == 1
+    assert (
+        capsys.readouterr().out
+        == "nothing is measured, there is no GPU to measure on: no driver; install one\n"
+    )
+    assert not list(tmp_path.iterdir())

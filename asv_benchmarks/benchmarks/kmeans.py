@@ -28,7 +28,13 @@ class LloydIterations:
     def _estimator(self, start: object) -> gpuseg.KMeans:
         k = len(start)
         return gpuseg.KMeans(
-            n_clusters=k, init=start, n_init=1, tol=0.0, max_iter=self.iterations, random_state=0
+            n_clusters=k,
+            init=start,
+            n_init=1,
+            tol=0.0,
+            max_iter=self.iterations,
+            random_state=0,
+            engine="cpu",
         )
 
     def time_fit(self, data: str, shape: tuple[int, int, int]) -> None:  # noqa: ARG002 (asv passes both)
