@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuseg.core.philox import Stage, draw64
 from gpuseg.core.seeding import LARGEST_DRAW, Sample, potential_exponent, sample_threshold
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.engines import launch
@@ -184,6 +185,14 @@ def test_the_sample(make_device, n, d, limit, share, who, weighting, threads, ti
         finished = found.finish()
         assert finished.identity.tolist() == identity[expected].tolist()
         assert finished.rows.tobytes() == np.ascontiguousarray(block[:, expected]).tobytes()
+
+
+def test_a_draw_at_the_threshold_is_let_through(make_device):
+    identity, block = np.arange(50, dtype=np.uint64), np.ones((1, 50), np.float32)
+    draws = np.sort(draw64(5, Stage.SAMPLE, identity))
+    for rank in (0, 20, 49):
+        found = sample(make_device(), 60, 5, identity, block, Weights.ones(), int(draws[rank]))
+        assert np.sort(found.draw).tolist() == draws[: rank + 1].tolist()
 
 
 @pytest.mark.parametrize("order", ORDERS)
