@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.engines import cuda_driver
-from gpuseg.engines.cuda_compile import compile_kernels
+from gpuseg.engines.cuda_compile import cached_kernels
 from gpuseg.engines.launch import DeviceProps, Event, Stream
 from gpuseg.errors import ContractError, DeviceMemoryError, EngineUnavailableError
 
@@ -209,7 +209,7 @@ class CudaDevice:
         with self._lock:
             if key not in self._modules:
                 nvrtc = self._cupy.cuda.nvrtc
-                compiled = compile_kernels(nvrtc, source, names, given, self.props.architecture)
+                compiled = cached_kernels(nvrtc, source, names, given, self.props.architecture)
                 with self.current():
                     loaded = self._cupy.cuda.function.Module()
                     loaded.load(compiled.code)

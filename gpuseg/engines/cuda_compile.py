@@ -7,11 +7,18 @@ CuPy's own ``RawModule`` cannot be used: it appends ``-ftz=true`` to whatever op
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
+import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gpuseg.errors import ContractError
+
+logger = logging.getLogger("gpuseg.engines")
 
 OPTIONS = ("-std=c++17", "-fmad=false", "-ftz=false", "-prec-div=true", "-prec-sqrt=true")
 """The arithmetic of ONE_ANSWER, section 1."""
@@ -99,6 +106,73 @@ def compile_kernels(
     finally:
         nvrtc.destroyProgram(program)
     return Compiled(code if isinstance(code, bytes) else code.encode(), symbols)
+
+
+def cached_kernels(
+    nvrtc: Any, source: str, names: Sequence[str], defines: Mapping[str, int | str], architecture: int
+) -> Compiled:
+    """What :func:`compile_kernels` gives, from the disk where a process before compiled the same.
+
+    Parameters
+    ----------
+    nvrtc, source, names, defines, architecture : as :func:`compile_kernels` takes them
+        All of them, the version of NVRTC and the options are in the name of the file.
+
+    Returns
+    -------
+    Compiled
+        Code and symbols.
+    """
+    options = compile_options(source, defines, str(architecture))
+    key = repr(
+        (tuple(nvrtc.getVersion()), options, tuple(names), hashlib.sha256(source.encode()).hexdigest())
+    )
+    path = cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.kernels"
+    found = _read(path)
+    if found is None:
+        found = compile_kernels(nvrtc, source, names, defines, architecture)
+        _write(path, found)
+    return found
+
+
+def cache_folder() -> Path:
+    """Folder of compiled kernels: GPUSEG_KERNEL_CACHE, else the user's cache."""
+    chosen = os.environ.get("GPUSEG_KERNEL_CACHE")
+    if chosen:
+        return Path(chosen)
+    # Without a home folder nothing is kept, which a log line says.
+    home = Path(os.environ.get("HOME") or "/")
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "gpuseg" / "kernels"
+
+
+def _read(path: Path) -> Compiled | None:
+    """What is in a file: a digest of the rest, symbols as JSON, code; None where any of it is missing or broken."""
+    try:
+        digest, symbols, code = path.read_bytes().split(b"\n", 2)
+        if digest.decode() != _digest(symbols, code):
+            return None
+        return Compiled(code, json.loads(symbols))
+    except (OSError, ValueError):
+        return None
+
+
+def _write(path: Path, compiled: Compiled) -> None:
+    symbols = json.dumps(compiled.symbols).encode()
+    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(b"\n".join([_digest(symbols, compiled.code).encode(), symbols, compiled.code]))
+        partial.replace(path)
+    except OSError as error:
+        logger.info(
+            "compiled kernels cannot be kept in %s, so each process compiles them anew: %s",
+            path.parent,
+            error,
+        )
+
+
+def _digest(symbols: bytes, code: bytes) -> str:
+    return hashlib.sha256(symbols + b"\n" + code).hexdigest()
 
 
 def _text(name: str | bytes) -> str:

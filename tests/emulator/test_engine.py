@@ -378,3 +378,40 @@ def test_facts_of_weights_merge_over_tiles(make_engine):
     seen = make_engine(1).scan(rows, weights, None)
     assert isinstance(seen, FeatureRange)
     assert seen.weights == WeightRange.of(weights, 100)
+
+
+def test_bad_input_corrupts_nothing_and_keeps_no_memory(make_device):
+    device, part = make_device(), Part("normal", "none", 90, 2, 1)
+    engine = DeviceEngine(device, tile_bytes=32 * 8)
+    few, wide = centres(part.rows, 3, 1), centres(np.zeros((1, 3), np.float32), 2, 1)
+    state = AssignState.fresh(90, 3)
+    engine.assign(part.block, part.weights, [few], [state], part.scales)
+    labels = state.labels.copy()
+    for bad in (np.zeros((0, 2), np.float32), wide):
+        for labels_too in (True, False):
+            with pytest.raises(ContractError):
+                engine.assign(part.block, part.weights, [bad], [state], part.scales, labels=labels_too)
+    assert np.array_equal(state.labels, labels)
+    with pytest.raises(ContractError, match="float64"):
+        engine.distances(part.block.astype(np.float64), few, np.empty((3, 90), np.float32))
+    assert device.memory.used == 0
+    # A block of any strides gives the same.
+    strided = np.zeros((2, 180), np.float32)[:, ::2]
+    strided[...] = part.block
+    found = engine.assign(strided, part.weights, [few], [AssignState.fresh(90, 3)], part.scales)
+    wanted = CPU.assign(part.block, part.weights, [few], [AssignState.fresh(90, 3)], part.scales)
+    assert same(found[0].sums, wanted[0].sums)
+
+
+def test_many_features_and_clusters(make_device):
+    """Beyond what a thread keeps of a row, and beyond what a block keeps of sums."""
+    part = Part("normal", "real", 150, 70, 1)
+    engine = DeviceEngine(make_device(), tile_bytes=64 * 280)
+    few = centres(part.rows, 300, 1)
+    ours, theirs = [AssignState.fresh(150, 300)], [AssignState.fresh(150, 300)]
+    for labels in (False, False, True):
+        few = few[::-1].copy()
+        found = engine.assign(part.block, part.weights, [few], ours, part.scales, labels=labels, inertia=True)
+        wanted = CPU.assign(part.block, part.weights, [few], theirs, part.scales, inertia=True)
+        assert same(found[0], wanted[0])
+    assert np.array_equal(ours[0].labels, theirs[0].labels)

@@ -15,7 +15,13 @@ import numpy as np
 import pytest
 
 from gpuseg.engines import cuda, cuda_driver
-from gpuseg.engines.cuda_compile import OPTIONS, compile_kernels, compile_options
+from gpuseg.engines.cuda_compile import (
+    OPTIONS,
+    cache_folder,
+    cached_kernels,
+    compile_kernels,
+    compile_options,
+)
 from gpuseg.engines.cuda_driver import Card, Driver
 from gpuseg.engines.launch import kernel_source
 from gpuseg.errors import ContractError, DeviceMemoryError, EngineUnavailableError
@@ -270,9 +276,13 @@ class WoodenArray:
 
 class WoodenNvrtc:
     NVRTCError = RuntimeError
+    version = (13, 2)
 
     def __init__(self):
         self.programs = []
+
+    def getVersion(self):  # noqa: N802
+        return self.version
 
     def getSupportedArchs(self):  # noqa: N802
         return [75, 90]
@@ -346,6 +356,13 @@ class WoodenCupy:
     zeros = empty
 
 
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    """A folder of compiled kernels that is the test's own."""
+    monkeypatch.setenv("GPUSEG_KERNEL_CACHE", str(tmp_path / "kernels"))
+    return tmp_path / "kernels"
+
+
 @pytest.fixture
 def wood():
     cupy = WoodenCupy()
@@ -369,6 +386,47 @@ def test_a_module_is_compiled_once(wood):
     assert program.gone
     device.module("source", ["f<1>"], {"D": 3})
     assert len(cupy.cuda.nvrtc.programs) == 2
+
+
+def test_the_next_process_compiles_nothing(cache):
+    nvrtc = WoodenNvrtc()
+    first = cached_kernels(nvrtc, "source", ["f<1>", "g"], {"D": 2}, 90)
+    assert cached_kernels(nvrtc, "source", ["f<1>", "g"], {"D": 2}, 90) == first
+    assert len(nvrtc.programs) == len(list(cache.iterdir())) == 1
+    assert first.symbols == {"f<1>": "_Zf<1>", "g": "_Zg"}
+
+
+@pytest.mark.parametrize("change", ["source", "names", "defines", "architecture", "nvrtc", "spoilt", "cut"])
+def test_anything_else_is_compiled(cache, change):
+    given = {"source": "source", "names": ["f"], "defines": {"D": 2}, "architecture": 90}
+    nvrtc = WoodenNvrtc()
+    cached_kernels(nvrtc, **given)
+    [kept] = cache.iterdir()
+    if change == "nvrtc":
+        nvrtc.version = (13, 3)
+    elif change == "spoilt":
+        kept.write_bytes(kept.read_bytes().replace(b"cubin", b"cubiN"))
+    elif change == "cut":
+        kept.write_bytes(b"x")
+    else:
+        given[change] = {"source": "other", "names": ["g"], "defines": {"D": 3}, "architecture": 75}[change]
+    assert cached_kernels(nvrtc, **given).code == b"cubin"
+    assert len(nvrtc.programs) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GPUSEG_KERNEL_CACHE", str(tmp_path / "file" / "kernels"))
+    with caplog.at_level("INFO", "gpuseg.engines"):
+        assert cached_kernels(WoodenNvrtc(), "source", ["f"], {}, 90).code == b"cubin"
+    assert "so each process compiles them anew" in caplog.text
+
+
+def test_where_compiled_kernels_are_kept(monkeypatch, tmp_path, cache):
+    assert cache_folder() == cache
+    monkeypatch.delenv("GPUSEG_KERNEL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "gpuseg" / "kernels"
 
 
 def test_launches_pass_on_what_they_are_given(wood):
