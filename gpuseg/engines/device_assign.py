@@ -37,6 +37,7 @@ WANT_SUMS, WANT_INERTIA, WANT_DISTANCE = 1, 2, 4
 _LABEL_NAMES = {1: "u8", 2: "u16", 4: "i32"}
 _WIDE_BYTES = 16
 _MERGE_WARPS = 16
+_LEAST_HALVED = 16  # tiles of centres from here on are halved for few clusters
 _LANES_A_COPY = 64  # copies x clusters that keep the lanes of a warp apart
 
 
@@ -50,8 +51,8 @@ class AssignSizes:
         Threads a block.
     values : int, default 64
         Values of x that a thread keeps in registers: the largest d of the route that reads x once.
-    k_tile, wide_k_tile : int, default 4 and 16
-        Centres at a time, where a thread has several rows and where it has one; multiples of 4.
+    k_tile, wide_k_tile : int, default 4 and 32
+        Centres at a time, on the route that reads x once and, at most, in tiles; powers of 2, at least 4.
     chunk : int, default 256
         Features of a tile of centres in shared memory, on the route for any d.
     window : int, default 2047
@@ -67,7 +68,7 @@ class AssignSizes:
     threads: int = 256
     values: int = 64
     k_tile: int = 4
-    wide_k_tile: int = 16
+    wide_k_tile: int = 32
     chunk: int = 256
     window: int = 2047
     reach: int = 1 << 22
@@ -77,6 +78,13 @@ class AssignSizes:
     def rows(self, d: int) -> int:
         """Rows of a thread on the route that reads x once."""
         return max(1, min(4, self.values // d, self.window // self.threads))
+
+    def wide_tile(self, k: int) -> int:
+        """Centres at a time in tiles: each tile costs a read of x, and centres that only fill it up cost arithmetic."""
+        tile = self.wide_k_tile
+        while tile >= _LEAST_HALVED and tile // 2 >= k:
+            tile //= 2
+        return tile
 
 
 SIZES = AssignSizes()
@@ -336,7 +344,7 @@ class _Pass:
     def tiled(self, model: int, centres: npt.NDArray[np.float32], *, known: bool) -> _Limbs:
         """``assign_labels``, then ``assign_sums`` in tiles of clusters and entries."""
         memo, sizes, device = self._memo, self._sizes, self._device
-        tile, chunk = sizes.wide_k_tile, min(sizes.chunk, max(self._d, 1))
+        tile, chunk = sizes.wide_tile(len(centres)), min(sizes.chunk, max(self._d, 1))
         label = _LABEL_NAMES[memo.labels.dtype.itemsize]
         names = [f"assign_labels{self._instance}", f"assign_sums{self._instance}", f"adopt_labels<{label}>"]
         module = self._module(names, FEATURES=1, ROWS=1, K_TILE=tile)

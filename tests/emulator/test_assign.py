@@ -421,6 +421,11 @@ def test_launches_fit_the_rows_and_share_one_read(make_device):
     assert [launch.kernel for launch in device.launches] == ["assign_rows<NONE, u8>", "assign_merge"] * 2
 
 
+def test_a_tile_of_centres_is_no_wider_than_the_clusters_ask_for():
+    assert [FUSED.wide_tile(k) for k in (1, 8, 9, 16, 17, 33, 4096)] == [8, 8, 16, 16, 32, 32, 32]
+    assert TILED_SMALL.wide_tile(1) == 4
+
+
 def test_few_clusters_get_copies_that_keep_lanes_apart(make_device):
     task = Task("normal", "none", 100, 5, 2)
     device = make_device()
