@@ -187,6 +187,13 @@ def test_the_sample(make_device, n, d, limit, share, who, weighting, threads, ti
         assert finished.rows.tobytes() == np.ascontiguousarray(block[:, expected]).tobytes()
 
 
+def test_more_features_than_the_grid_takes(make_device, monkeypatch):
+    monkeypatch.setattr(launch, "MAX_GRID_Y", 2)
+    identity, block = np.arange(50, dtype=np.uint64), np.ascontiguousarray(table("normal", 50, 5, 1).T)
+    found = sample(make_device(), 20, 5, identity, block, Weights.ones())
+    assert same(found, Sample.of(20, 5, identity, block, Weights.ones()))
+
+
 def test_a_draw_at_the_threshold_is_let_through(make_device):
     identity, block = np.arange(50, dtype=np.uint64), np.ones((1, 50), np.float32)
     draws = np.sort(draw64(5, Stage.SAMPLE, identity))
