@@ -110,11 +110,13 @@ def test_rows_of_no_cluster_belong_nowhere(make_device):
         assert all(same(a, b) for a, b in zip(found, wanted, strict=True))
 
 
-def test_more_tiles_than_the_grid_takes(make_device, monkeypatch):
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("sizes", [SIZES[1], SIZES[3]], ids=["one warp", "two warps"])
+def test_more_tiles_than_the_grid_takes(make_device, monkeypatch, sizes, order):
     rows, labels, scales = partition("normal", 100, 9, 5, np.uint16, 4)
     monkeypatch.setattr(launch, "MAX_GRID_Y", 4)
-    device = make_device()
-    found = on_device(device, rows, labels, 5, scales, SIZES[1])
+    device = make_device(order)
+    found = on_device(device, rows, labels, 5, scales, sizes)
     assert device.launches[0].grid == (1, 4, 1)
     wanted = CpuEngine(n_jobs=1).label_moments(np.ascontiguousarray(rows.T), labels, 5, scales)
     assert all(same(a, b) for a, b in zip(found, wanted, strict=True))
