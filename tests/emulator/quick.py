@@ -261,6 +261,7 @@ def refusals(make: MakeDevice, tests: Tests) -> None:
         return
     for case in REFUSED:
         test(make, *case)
+    tests.test_refusals_of_many_threads_meet_in_one_word(make)
 
 
 CHECKS: dict[str, tuple[Callable[[MakeDevice], None], ...]] = {

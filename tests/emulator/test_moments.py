@@ -214,6 +214,14 @@ def test_what_the_scan_should_have_refused_is_refused(make_device, value, weight
         on_device(make_device(), rows, Weights(mode, integers, reals), scales, SIZES[0])
 
 
+def test_refusals_of_many_threads_meet_in_one_word(make_device):
+    rows = np.full((65, 1), np.nan, np.float32)
+    scales = Scales(WeightMode.NONE, np.array([39]), np.array([78]))
+    weights = Weights(WeightMode.NONE, np.empty(0, np.int64), np.empty(0, np.float32))
+    with pytest.raises(ContractError, match="does not fit its fixed-point scale"):
+        on_device(make_device(), rows, weights, scales, SIZES[0])
+
+
 def test_launches_fit_the_rows(make_device):
     device = make_device()
     rows, part, scales = partition("normal", "real", 1000, 9, 2)
