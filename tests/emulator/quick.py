@@ -78,10 +78,10 @@ class _Patch:
             setattr(owner, name, value)
 
 
-def patched(test: Callable[..., None], make: MakeDevice, *arguments: Any) -> None:
+def patched(test: Callable[..., None], make: MakeDevice, *arguments: Any, **named: Any) -> None:
     patch = _Patch()
     try:
-        test(make, *arguments, patch)
+        test(make, *arguments, monkeypatch=patch, **named)
     finally:
         patch.undo()
 
@@ -108,7 +108,8 @@ def label_moments(make: MakeDevice) -> None:
             tests.test_equals_the_oracle_and_the_cpu_engine(make, n, 4, k, "mixed", np.uint8, sizes, order, 6)
     tests.test_sums_of_the_largest_squares_leave_64_bits(make)
     tests.test_rows_of_no_cluster_belong_nowhere(make)
-    patched(tests.test_more_tiles_than_the_grid_takes, make)
+    for sizes, order in product((tests.module.SIZES[1], tests.module.SIZES[3]), ORDERS):
+        patched(tests.test_more_tiles_than_the_grid_takes, make, sizes=sizes, order=order)
     refusals(make, tests)
 
 

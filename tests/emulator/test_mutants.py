@@ -117,3 +117,11 @@ def test_survivors_that_are_explained_are_in_the_source():
     for name, before in explained:
         lines = [line.split("//")[0].strip() for line in launch.read_kernel_file(name).splitlines()]
         assert before.replace("\\|", "|") in lines
+
+
+@needs_emulator
+@pytest.mark.parametrize("name", sorted(quick.CHECKS))
+def test_every_file_passes_its_quick_test(name):
+    """A quick test calls the tests beside it, whose arguments may change."""
+    for check in quick.CHECKS[name]:
+        check(quick.maker("plain"))
