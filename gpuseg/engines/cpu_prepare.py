@@ -19,7 +19,6 @@ MAGIC_BITS = np.int64(np.float64(3 << 51).view(np.int64))
 LOW20 = np.int64((1 << 20) - 1)
 LOW16 = np.int64((1 << 16) - 1)
 BLOCK_MASS = np.int64(1 << 22)
-HALF_MASS = np.int64(1 << 21)
 
 WEIGHT_NONE = 0
 WEIGHT_INTEGER = 1

@@ -176,7 +176,7 @@ def _unplaced(
     return table.filter(table[FALLBACK_REASON].is_valid())
 
 
-def table_of_unplaced(unplaced: pa.Table) -> dict[str, int]:
+def count_unplaced(unplaced: pa.Table) -> dict[str, int]:
     """Customers who are not placed, by reason, the most frequent first."""
     counted: Sequence[dict[str, Any]] = pc.value_counts(unplaced[FALLBACK_REASON]).to_pylist()
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 from gpuseg.insight.findings import findings, not_placed
 from gpuseg.insight.words import Wording
-from gpuseg.jobs.building import table_of_unplaced
+from gpuseg.jobs.building import count_unplaced
 from gpuseg.jobs.erasing.job_list import publishing
 from gpuseg.jobs.erasing.suppression import SUPPRESSED, Suppression
 from gpuseg.jobs.output import RunFolder
@@ -120,7 +120,7 @@ def write_run(
         occasion.wording,
         found.answer,
         found.withheld,
-        not_placed(table_of_unplaced(found.unplaced), occasion.wording, found.settings.min_cell),
+        not_placed(count_unplaced(found.unplaced), occasion.wording, found.settings.min_cell),
     )
     report = report_of(found, occasion.words, occasion.source, occasion.started, occasion.wording)
     carried = until_published.enter_context(publishing(listed, erased, customers_of(found)))

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gpuseg.insight.report import Report
 from gpuseg.insight.words import Wording
-from gpuseg.jobs.building import table_of_unplaced
+from gpuseg.jobs.building import count_unplaced
 from gpuseg.jobs.pipeline import Segmentation
 
 
@@ -68,7 +68,7 @@ def report_of(found: Segmentation, words: Words, source: str, started: datetime,
         outliers=found.outliers,
         min_cell=found.settings.min_cell,
         styles=found.style_profiles,
-        unplaced=table_of_unplaced(found.unplaced),
+        unplaced=count_unplaced(found.unplaced),
         kept_out=tuple(found.kept_out),
         opted_in=found.settings.opt_in,
         opt_in_purpose=found.settings.opt_in_purpose,

@@ -17,7 +17,7 @@ from gpuseg.insight.model import FALLBACK_ID
 from gpuseg.insight.model_files import FOLDER, model_contents
 from gpuseg.insight.report import Report, render_report
 from gpuseg.insight.withheld import cohorts_table
-from gpuseg.jobs.building import table_of_unplaced
+from gpuseg.jobs.building import count_unplaced
 from gpuseg.jobs.erasing.suppression import SUPPRESSED, WHAT_IT_IS
 from gpuseg.jobs.kept.formats import table_bytes
 from gpuseg.jobs.kept.names import review_bytes
@@ -197,7 +197,7 @@ def _counts(found: Segmentation) -> Mapping[str, Any]:
         "customers_in_segments": found.profiles.n_customers,
         "customers_without_purchase": found.facts["n_without_purchase"],
         "outliers": found.outliers.facts(),
-        "customers_not_placed": table_of_unplaced(found.unplaced),
+        "customers_not_placed": count_unplaced(found.unplaced),
         "customers_with_changing_attributes": found.facts.get("n_attribute_changes", {}),
         "customers_with_neutral_regularity": found.facts["n_neutral_regularity"],
         "fallback_segment": FALLBACK_ID,
