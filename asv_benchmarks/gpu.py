@@ -26,14 +26,14 @@ from benchmarks.data import gaussian_mixture
 from gpuseg.core.moments import FeatureRange, Layout
 from gpuseg.core.weights import WeightMode, WeightRange
 from gpuseg.engines import cuda
-from gpuseg.engines.device_assign import assign_on_device
-from gpuseg.engines.device_categories import category_sums_on_device
-from gpuseg.engines.device_cohort import triangle_on_device
-from gpuseg.engines.device_distance import distances_on_device
-from gpuseg.engines.device_memo import AssignMemo
-from gpuseg.engines.device_moments import moments_on_device
-from gpuseg.engines.device_scale import scan_on_device
-from gpuseg.engines.device_silhouette import silhouette_sums_on_device
+from gpuseg.engines.device.assign import assign_on_device
+from gpuseg.engines.device.categories import category_sums_on_device
+from gpuseg.engines.device.cohort import triangle_on_device
+from gpuseg.engines.device.distance import distances_on_device
+from gpuseg.engines.device.memo import AssignMemo
+from gpuseg.engines.device.moments import moments_on_device
+from gpuseg.engines.device.scale import scan_on_device
+from gpuseg.engines.device.silhouette import silhouette_sums_on_device
 
 SHAPES = {(8, 8): "assign_rows", (16, 16): "assign_rows", (32, 32): "assign_rows", (64, 64): "assign_labels"}
 """Features and clusters of the assignment passes, and the kernel that they go to."""

@@ -24,7 +24,7 @@
 //                     then for each model the rows that moved and, under WANT_INERTIA, 32 bins.
 //            error    uint32 [1], bits of common.cuh; never cleared here
 // Launch     blocks of whole warps, 1-D, grid.x over rows in a grid-stride loop; ROWS rows a thread in assign_rows. Shared
-//            bytes: gpuseg.engines.device_assign, which mirrors the layout below. assign_merge: 16 a thread.
+//            bytes: gpuseg.engines.device.assign, which mirrors the layout below. assign_merge: 16 a thread.
 // Order      none that matters: integer sums. A term is cut into parts of 20 bits, each added with a 32-bit atomic in shared
 //            memory (copies of the sums, a few lanes each, keep lanes apart) and carried to 64 or 128 bits before
 //            `window` <= 2047 rows have passed; no 64-bit and no floating-point atomics, no global ones but the error word.

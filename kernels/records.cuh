@@ -6,7 +6,7 @@
 
 #include "common.cuh"
 
-// Words of a tally, uint64; the host starts it with all ones and zeros (gpuseg.engines.device_records).
+// Words of a tally, uint64; the host starts it with all ones and zeros (gpuseg.engines.device.records).
 enum Tally {
     REFUSED = 0,         // lowest number of a refused record
     LEFT_OUT = 1,        // records that are fine but do not count

@@ -176,7 +176,7 @@ template __global__ void centre_rows<float, false>(const float*, i64, i32, const
 template __global__ void centre_rows<double, true>(const double*, i64, i32, const double*, i32, i32, float*);
 template __global__ void centre_rows<double, false>(const double*, i64, i32, const double*, i32, i32, float*);
 
-// Words of the facts, uint64 (gpuseg.engines.device_scale).
+// Words of the facts, uint64 (gpuseg.engines.device.scale).
 enum Fact { POSITIVE = 0, BAD = 1, BROKEN = 2, TOTAL = 3, LARGEST = 4 };
 
 __device__ inline void add_block(u64* word, u64 value, Wide* scratch) {

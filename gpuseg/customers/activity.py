@@ -17,8 +17,8 @@ from gpuseg.customers.keyed import Int64, encode, no_keys, pack, recode, sum_by,
 from gpuseg.customers.periods import Periods
 from gpuseg.customers.reading.audit import Audit
 from gpuseg.customers.reading.reader import Checked
-from gpuseg.engines import cpu_records
 from gpuseg.engines.choose import EngineChoice
+from gpuseg.engines.cpu import records as cpu_records
 
 UInt64 = npt.NDArray[np.uint64]
 Int32 = npt.NDArray[np.int32]

@@ -16,8 +16,8 @@ from gpuseg.customers.activity import CODE_ZERO, NEVER, ActivityState, merge_act
 from gpuseg.customers.features import day_number
 from gpuseg.customers.periods import Periods
 from gpuseg.customers.reading.records import Transactions
-from gpuseg.engines import cpu_records
 from gpuseg.engines.choose import EngineChoice, choose_engine
+from gpuseg.engines.cpu import records as cpu_records
 from gpuseg.errors import InputError
 
 logger = logging.getLogger("gpuseg.customers")

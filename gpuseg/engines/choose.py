@@ -115,7 +115,7 @@ def choose_engine(name: str = "auto", n_jobs: int | None = None) -> EngineChoice
 
 
 def _cpu(n_jobs: int | None) -> Engine:
-    from gpuseg.engines.cpu import CpuEngine  # numba is slow to import
+    from gpuseg.engines.cpu.engine import CpuEngine  # numba is slow to import
 
     return CpuEngine(n_jobs)
 

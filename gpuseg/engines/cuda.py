@@ -23,7 +23,7 @@ from gpuseg.engines.launch import DeviceProps, Event, Stream
 from gpuseg.errors import ContractError, DeviceMemoryError, EngineUnavailableError
 
 if TYPE_CHECKING:
-    from gpuseg.engines.device import DeviceEngine
+    from gpuseg.engines.device.engine import DeviceEngine
 
 OLDEST_DRIVER = 12_000
 OLDEST_ARCHITECTURE = 75
@@ -68,7 +68,7 @@ def _engine(process: int) -> DeviceEngine:
     del process
     import cupy
 
-    from gpuseg.engines.device import DeviceEngine
+    from gpuseg.engines.device.engine import DeviceEngine
 
     return DeviceEngine(CudaDevice(cupy))
 

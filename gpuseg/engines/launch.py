@@ -3,7 +3,7 @@
 :class:`Device` is all that host code knows of a GPU: CuPy stands behind it in production, an emulator on the CPU in the
 tests, so everything above it runs in both. Beside it live what every launch needs: grid arithmetic (pure functions),
 kernel sources with their headers inlined, the error word. Verbs that are built on it have modules of their own
-(:mod:`gpuseg.engines.device_moments`).
+(:mod:`gpuseg.engines.device.moments`).
 """
 
 from __future__ import annotations

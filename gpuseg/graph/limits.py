@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from gpuseg.core.memory import FitMemory
-from gpuseg.engines.pool import available_cpus
+from gpuseg.engines.cpu.pool import available_cpus
 from gpuseg.errors import MemoryPlanError
 
 _CGROUP = Path("/sys/fs/cgroup")

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg import __version__
 from gpuseg.engines import cuda, cuda_driver
+from gpuseg.engines.cpu.pool import available_cpus
 from gpuseg.engines.cuda_driver import Card, Driver
-from gpuseg.engines.pool import available_cpus
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gpuseg.cluster.seeding import greedy_kmeanspp
 from gpuseg.core.weights import WeightRange, Weights
-from gpuseg.engines import pool
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu import pool
+from gpuseg.engines.cpu.engine import CpuEngine
 from tests import strategies
 from tests.oracle import seeding as oracle
 

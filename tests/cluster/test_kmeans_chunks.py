@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from gpuseg import KMeans
 from gpuseg.cluster.seeding import gather_sample
-from gpuseg.engines import pool
+from gpuseg.engines.cpu import pool
 from gpuseg.graph import memo
 from gpuseg.graph.memo import ENVIRONMENT, MEMO
 from tests.cluster.kinds import Answer, frame_of, rows_of, weights_of

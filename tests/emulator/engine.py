@@ -10,8 +10,8 @@ from functools import cache
 
 from gpuseg.engines import choose
 from gpuseg.engines.choose import EngineKind, register_engine
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device import DeviceEngine
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.engine import DeviceEngine
 from tests.emulator.build import unavailable
 from tests.emulator.device import EmulatedDevice
 

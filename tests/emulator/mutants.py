@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from gpuseg.engines import launch
-from gpuseg.engines.pool import available_cpus
+from gpuseg.engines.cpu.pool import available_cpus
 from tests.emulator import quick, sources
 from tests.emulator.build import BuildError, unavailable
 

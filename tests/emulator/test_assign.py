@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
-from gpuseg.engines import device_assign
 from gpuseg.engines.base import AssignState, label_dtype
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_assign import AssignSizes, assign, assign_on_device
-from gpuseg.engines.device_memo import AssignMemo
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device import assign as device_assign
+from gpuseg.engines.device.assign import AssignSizes, assign, assign_on_device
+from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.errors import ContractError
 from tests.emulator.device import ORDERS, PROPS, LaunchRecord
 from tests.oracle import floats, sums

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_categories import category_sums, category_sums_on_device
-from gpuseg.engines.device_records import Tally
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.categories import category_sums, category_sums_on_device
+from gpuseg.engines.device.records import Tally
 from gpuseg.errors import ContractError, RangeError
 from tests.emulator.device import ORDERS, LaunchRecord
 from tests.oracle import records as oracle

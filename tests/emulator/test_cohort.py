@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg.engines import device_cohort
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_records import Tally
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device import cohort as device_cohort
+from gpuseg.engines.device.records import Tally
 from gpuseg.errors import ContractError, RangeError
 from tests.emulator.device import ORDERS, PROPS, LaunchRecord
 from tests.oracle import records as oracle

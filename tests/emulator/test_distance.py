@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gpuseg.engines import launch
 from gpuseg.engines.base import METRICS
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_distance import Tile, distances, distances_on_device, plan_pairs, plan_tile
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.distance import Tile, distances, distances_on_device, plan_pairs, plan_tile
 from gpuseg.errors import ContractError
 from tests.emulator.device import ORDERS, PROPS, LaunchRecord
 from tests.oracle import distances as oracle
@@ -122,7 +122,7 @@ def test_opposite_directions_are_2_apart_at_most(make_device):
 def test_points_beyond_the_grid_are_gone_round_to(make_device, monkeypatch):
     rows = table("normal", 40, 2, 1)
     points = centres(rows, 33, 2)
-    monkeypatch.setattr("gpuseg.engines.device_distance.MAX_GRID_Y", 2)
+    monkeypatch.setattr("gpuseg.engines.device.distance.MAX_GRID_Y", 2)
     device = make_device(props=replace(PROPS, multiprocessors=8))
     found = on_device(device, "manhattan", rows, points, SIZES[1])
     assert device.launches[0].grid == (2, 2, 1)

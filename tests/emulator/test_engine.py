@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from gpuseg.core.moments import FeatureRange, Layout, Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.engines.base import METRICS, AssignState, Engine
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device import DeviceEngine
-from gpuseg.engines.device_tiles import TILE_BYTES, plan_tile_bytes, plan_tile_rows, run_tiles
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.engine import DeviceEngine
+from gpuseg.engines.device.tiles import TILE_BYTES, plan_tile_bytes, plan_tile_rows, run_tiles
 from gpuseg.errors import ContractError, DeviceMemoryError, RangeError
 from tests.emulator.device import ORDERS, PROPS
 from tests.strategies import KINDS, WEIGHTS, centres, same, table, weight_array

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, WeightRange
 from gpuseg.engines import launch
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_label_moments import (
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.label_moments import (
     CLOSE_ROWS,
     label_moments,
     label_moments_on_device,

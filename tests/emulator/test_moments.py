@@ -15,8 +15,8 @@ from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines import launch
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_moments import moments, moments_on_device
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.moments import moments, moments_on_device
 from gpuseg.errors import ContractError
 from tests.emulator.device import ORDERS, PROPS, LaunchRecord
 from tests.oracle import sums as oracle

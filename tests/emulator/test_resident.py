@@ -11,8 +11,8 @@ import pytest
 
 from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignState
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device import DeviceEngine
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.engine import DeviceEngine
 from gpuseg.errors import ContractError
 from tests.emulator.device import PROPS
 from tests.emulator.test_engine import Part, uploaded

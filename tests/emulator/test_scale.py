@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from gpuseg.core.moments import FeatureRange, Layout
 from gpuseg.core.weights import WeightRange
 from gpuseg.engines import launch
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_scale import centre, centre_on_device, scan, scan_on_device
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.scale import centre, centre_on_device, scan, scan_on_device
 from gpuseg.errors import ContractError
 from tests.emulator.device import ORDERS, PROPS, LaunchRecord
 from tests.strategies import KINDS, WEIGHTS, table, weight_array

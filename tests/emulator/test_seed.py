@@ -11,8 +11,8 @@ from gpuseg.core.philox import Stage, draw64
 from gpuseg.core.seeding import LARGEST_DRAW, Sample, potential_exponent, sample_threshold
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.engines import launch
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_seed import (
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.seed import (
     potentials,
     potentials_on_device,
     sample,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_silhouette import (
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.silhouette import (
     silhouette_sums,
     silhouette_sums_on_device,
     square_silhouettes,

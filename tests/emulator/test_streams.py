@@ -9,8 +9,8 @@ import pytest
 
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
-from gpuseg.engines.cpu import CpuEngine
-from gpuseg.engines.device_moments import moments
+from gpuseg.engines.cpu.engine import CpuEngine
+from gpuseg.engines.device.moments import moments
 from gpuseg.errors import ContractError, DeviceMemoryError
 from tests.emulator.device import PROPS, EmulationError
 from tests.emulator.sources import source_of

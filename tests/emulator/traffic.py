@@ -26,21 +26,21 @@ import numpy as np
 
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, WeightRange
-from gpuseg.engines.device_assign import assign_on_device
-from gpuseg.engines.device_categories import category_sums_on_device
-from gpuseg.engines.device_cohort import (
+from gpuseg.engines.device.assign import assign_on_device
+from gpuseg.engines.device.categories import category_sums_on_device
+from gpuseg.engines.device.cohort import (
     bitmaps_on_device,
     first_periods_on_device,
     revenue_on_device,
     triangle_on_device,
 )
-from gpuseg.engines.device_distance import distances_on_device
-from gpuseg.engines.device_label_moments import label_moments_on_device
-from gpuseg.engines.device_memo import AssignMemo
-from gpuseg.engines.device_moments import moments_on_device
-from gpuseg.engines.device_scale import centre_on_device, scan_on_device
-from gpuseg.engines.device_seed import potentials_on_device, sample_on_device, seed_step_on_device
-from gpuseg.engines.device_silhouette import silhouette_sums_on_device, square_silhouettes_on_device
+from gpuseg.engines.device.distance import distances_on_device
+from gpuseg.engines.device.label_moments import label_moments_on_device
+from gpuseg.engines.device.memo import AssignMemo
+from gpuseg.engines.device.moments import moments_on_device
+from gpuseg.engines.device.scale import centre_on_device, scan_on_device
+from gpuseg.engines.device.seed import potentials_on_device, sample_on_device, seed_step_on_device
+from gpuseg.engines.device.silhouette import silhouette_sums_on_device, square_silhouettes_on_device
 from tests.emulator.build import unavailable
 from tests.emulator.device import EmulatedDevice, LaunchTraffic, LineTraffic
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpuseg.engines import pool
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu import pool
+from gpuseg.engines.cpu.engine import CpuEngine
 
 
 @pytest.fixture(scope="module", autouse=True)

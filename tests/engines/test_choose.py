@@ -10,7 +10,7 @@ import pytest
 from gpuseg import KMeans
 from gpuseg.engines import choose, cuda
 from gpuseg.engines.choose import EngineChoice, EngineKind, choose_engine, register_engine
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.errors import EngineUnavailableError, InputError
 
 REASON = "the fan is off; switch it on"

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
-from gpuseg.engines import cpu
 from gpuseg.engines.base import AssignState, label_dtype
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu import engine as engine_module
+from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.errors import ContractError
 from tests import strategies
 from tests.oracle import lloyd as oracle
@@ -239,7 +239,7 @@ def test_several_models_in_one_read_are_each_alone(data, clusters, seed):
 
 
 def test_several_models_may_be_at_different_passes_and_cross_chunks(monkeypatch):
-    monkeypatch.setattr(cpu, "_MODEL_CHUNK_BYTES", 1)  # chunks of 4096 rows
+    monkeypatch.setattr(engine_module, "_MODEL_CHUNK_BYTES", 1)  # chunks of 4096 rows
     rows = strategies.table("ties", 9000, 2, seed=3)
     task, engine = Task(rows, None), CpuEngine(1)
     a, b = strategies.centres(rows, 3, seed=4), strategies.centres(rows, 4, seed=5)
@@ -277,7 +277,7 @@ def test_a_failed_pass_leaves_no_half_state(monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(cpu.cpu_assign, "assign_rows", broken)
+        patch.setattr(engine_module.assigning, "assign_rows", broken)
         with pytest.raises(MemoryError):
             task.run(engine, [centres], [state])
     check(task, engine, centres, state, task.expected(centres), 70)

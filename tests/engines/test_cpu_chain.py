@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg.engines import cpu_distance
 from gpuseg.engines.base import METRICS
+from gpuseg.engines.cpu.distances import chain
 from gpuseg.errors import ContractError
 from tests import strategies
 from tests.oracle import distances, floats
@@ -52,7 +52,7 @@ def test_kernel_fma_is_exact_arithmetic_rounded_once(cases):
     # chain(x, 1, 0, point, d) starts from zero, so one feature is one fused square.
     for a, _, _ in cases:
         row, point = np.array([a], np.float32), np.zeros(1, np.float32)
-        assert float(cpu_distance.chain(row, 1, 0, point, 1)) == floats.fma32_exact(a, a, 0.0)
+        assert float(chain(row, 1, 0, point, 1)) == floats.fma32_exact(a, a, 0.0)
 
 
 @pytest.mark.skipif(floats.fma32_of_c() is None, reason="no C library to be found by ctypes")
@@ -99,7 +99,7 @@ def test_a_chain_is_exact_steps_in_feature_order(pair):
     row, point = (np.array(v, np.float32) for v in pair)
     expected = floats.chain_exact(row, point)
     assert float(floats.chain(row[None], point[None])[0, 0]) == expected
-    assert float(cpu_distance.chain(row, 1, 0, point, row.size)) == expected
+    assert float(chain(row, 1, 0, point, row.size)) == expected
 
 
 @pytest.mark.parametrize("kind", strategies.KINDS)

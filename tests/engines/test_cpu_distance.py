@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from gpuseg.core.weights import WeightRange, Weights
-from gpuseg.engines import cpu_distance
+from gpuseg.engines.cpu import distances
 from tests import strategies
 from tests.oracle import floats, silhouette, sums
 from tests.oracle import seeding as oracle
@@ -119,7 +119,7 @@ def test_one_potential_is_the_definition(data):
     exponent = oracle.exponent(max(oracle.weighted(closest, values)) or 1.0, values, n)
     expected = oracle.potentials(closest, values, exponent)
     for i in range(n):
-        found = cpu_distance.potential(
+        found = distances.potential(
             closest[i], weights.integers, weights.reals, int(weights.mode), i, np.ldexp(1.0, exponent)
         )
         assert found == expected[i]

@@ -16,7 +16,7 @@ import numba
 import pytest
 from llvmlite import binding
 
-from gpuseg.engines import cpu_assign, cpu_distance, cpu_prepare, jit
+from gpuseg.engines.cpu import assigning, distances, jit, preparing
 
 
 def test_the_digest_covers_every_source_of_the_room(monkeypatch, tmp_path):
@@ -38,7 +38,7 @@ def test_the_digest_covers_every_source_of_the_room(monkeypatch, tmp_path):
 def test_every_kernel_is_keyed_by_the_sources_and_frees_the_gil():
     kernels = [
         value
-        for module in (cpu_assign, cpu_distance, cpu_prepare)
+        for module in (assigning, distances, preparing)
         for value in vars(module).values()
         if isinstance(value, numba.core.registry.CPUDispatcher)
     ]
@@ -55,14 +55,14 @@ def test_every_kernel_is_keyed_by_the_sources_and_frees_the_gil():
 
 def test_kernels_import_nothing_jitted_from_other_rooms():
     """Their sources would not be in the digest."""
-    for module in (cpu_assign, cpu_distance, cpu_prepare):
+    for module in (assigning, distances, preparing):
         for value in vars(module).values():
             if isinstance(value, numba.core.registry.CPUDispatcher):
                 assert value.py_func.__module__.startswith("gpuseg.engines.")
 
 
 SOURCE = """
-from gpuseg.engines.jit import kernel
+from gpuseg.engines.cpu.jit import kernel
 
 @kernel
 def twice(x):
@@ -97,7 +97,7 @@ from numba.core import caching
 caching.CacheImpl._locator_classes = [caching.UserProvidedCacheLocator]  # an install that is not ours to write to
 import numpy as np
 from gpuseg.core.weights import Weights
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu.engine import CpuEngine
 print(CpuEngine(1).potentials(np.ones(3, np.float32), Weights.ones(), 2).tolist())
 """
 
@@ -152,7 +152,7 @@ def assembly(kernel, *types):
 def tile():
     f32, u8, i32 = numba.float32[::1], numba.uint8[::1], numba.int32[::1]
     i64 = numba.int64
-    return assembly(cpu_assign.nearest_tile, f32, i64, i64, i64, f32, i64, i64, u8, i64, u8, f32, i32)
+    return assembly(assigning.nearest_tile, f32, i64, i64, i64, f32, i64, i64, u8, i64, u8, f32, i32)
 
 
 HOST = binding.get_host_cpu_features()
@@ -180,7 +180,7 @@ def test_fixed_point_sums_are_not_fused():
     f64, i64, u64 = numba.float64[::1], numba.int64[::1], numba.uint64[::1]
     source = numba.types.Array(numba.float32, 2, "A")
     text = assembly(
-        cpu_prepare.moments_real,
+        preparing.moments_real,
         source,
         numba.int64,
         numba.int64,

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg.engines import pool
-from gpuseg.engines.pool import available_cpus as real_available_cpus
+from gpuseg.engines.cpu import pool
+from gpuseg.engines.cpu.pool import available_cpus as real_available_cpus
 
 needs_affinity = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="this platform has no CPU affinity"
@@ -123,9 +123,9 @@ def test_an_error_in_any_range_comes_out(where):
 FORK = """
 import os, warnings
 import numpy as np
-from gpuseg.engines import pool
+from gpuseg.engines.cpu import pool
 pool._MIN_ROWS = 16
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu.engine import CpuEngine
 
 closest = np.arange(100, dtype=np.float32)
 from gpuseg.core.weights import Weights
@@ -155,7 +155,7 @@ def test_a_forked_child_makes_its_own_pool():
 AFFINITY = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from gpuseg.engines import pool
+from gpuseg.engines.cpu import pool
 print(pool.available_cpus(), pool.thread_count(), pool._shared_pool()._max_workers)
 """
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from gpuseg.core.binsum import BinSum
 from gpuseg.core.moments import Layout, Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
-from gpuseg.engines import cpu_prepare
 from gpuseg.engines.base import Engine
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu import preparing
+from gpuseg.engines.cpu.engine import CpuEngine
 from tests import strategies
 from tests.oracle import sums
 
@@ -218,7 +218,7 @@ def test_bins_of_the_kernel_are_those_of_core(values):
     array = np.array(values, np.float32)
     expected = BinSum.of(array)
     hi, lo = np.zeros(32, np.int64), np.zeros(32, np.uint64)
-    cpu_prepare.bin_sum(array, 0, array.size, hi, lo)
+    preparing.bin_sum(array, 0, array.size, hi, lo)
     assert np.array_equal(hi, expected.bins.hi)
     assert np.array_equal(lo, expected.bins.lo)
 
@@ -226,7 +226,7 @@ def test_bins_of_the_kernel_are_those_of_core(values):
 @given(strategies.wide_ints, st.integers(-(2**62), 2**62), st.integers(0, 63))
 def test_limbs_take_shifted_values(start, value, shift):
     hi, lo = np.array([start >> 64], np.int64), np.array([start & (2**64 - 1)], np.uint64)
-    cpu_prepare.add_shifted(hi, lo, 0, value, shift)
+    preparing.add_shifted(hi, lo, 0, value, shift)
     assert (int(hi[0]) << 64) + int(lo[0]) == start + (value << shift)
 
 

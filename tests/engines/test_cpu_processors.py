@@ -25,7 +25,7 @@ def silhouettes() -> str:
     """Fingerprint of both silhouettes of the golden rows."""
     import numpy as np
 
-    from gpuseg.engines.cpu import CpuEngine
+    from gpuseg.engines.cpu.engine import CpuEngine
     from tests.golden.families import _data
 
     block = np.ascontiguousarray(_data.rows().T)

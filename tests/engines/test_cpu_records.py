@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuseg.engines import cpu_records
+from gpuseg.engines.cpu import records as cpu_records
 from gpuseg.errors import RangeError
 
 N_CUSTOMERS, N_PERIODS, N_CATEGORIES = 7, 130, 5

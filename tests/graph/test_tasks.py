@@ -15,10 +15,10 @@ from gpuseg.core.identity import row_numbers
 from gpuseg.core.moments import Layout
 from gpuseg.core.seeding import LARGEST_DRAW
 from gpuseg.core.weights import Weights
-from gpuseg.engines import pool
 from gpuseg.engines.base import AssignState
 from gpuseg.engines.choose import choose_engine
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu import pool
+from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.errors import ContractError
 from gpuseg.graph import tasks
 from gpuseg.graph.dask_tables import dask_table

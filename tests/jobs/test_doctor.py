@@ -9,8 +9,8 @@ import os
 import pytest
 from rich.console import Console
 
+from gpuseg.engines.cpu.pool import available_cpus
 from gpuseg.engines.cuda_driver import Card, Driver
-from gpuseg.engines.pool import available_cpus
 from gpuseg.jobs import doctor
 
 GIB = 2**30

@@ -11,7 +11,7 @@ from gpuseg.core.lloyd import LloydState, step
 from gpuseg.core.moments import Layout
 from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignState
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu.engine import CpuEngine
 from tests.golden.families import _data
 
 

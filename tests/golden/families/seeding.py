@@ -9,7 +9,7 @@ from gpuseg.core import seeding
 from gpuseg.core.identity import row_numbers, text_keys
 from gpuseg.core.seeding import Sample
 from gpuseg.core.weights import WeightRange, Weights
-from gpuseg.engines.cpu import CpuEngine
+from gpuseg.engines.cpu.engine import CpuEngine
 from tests.golden.families import _data
 
 SEED = 0x0123_4567_89AB_CDEF

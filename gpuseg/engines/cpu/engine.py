@@ -18,10 +18,10 @@ from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights, counting
 from gpuseg.core.widesum import WideSum
-from gpuseg.engines import cpu_assign, cpu_distance, cpu_prepare, cpu_records
 from gpuseg.engines.base import AssignResult, AssignState, Block, LabelArray, Metric, require_distances
 from gpuseg.engines.checks import require_models, require_weights
-from gpuseg.engines.pool import run_parallel, split_rows, thread_count
+from gpuseg.engines.cpu import assigning, distances, preparing, records
+from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
 
 _NO_FLOATS = np.empty(0, np.float32)
 _NO_MASK = np.empty(0, np.bool_)
@@ -71,7 +71,7 @@ class CpuEngine:
         def work(start: int, stop: int) -> FeatureRange:
             low, high = np.full(d, np.inf), np.full(d, -np.inf)
             bad = np.zeros(d, np.int64)
-            cpu_prepare.scan_rows(
+            preparing.scan_rows(
                 source, start, stop, positive, weights is not None, low, high, bad, target, out is not None
             )
             return FeatureRange(stop - start, low, high, bad, WeightRange.zero())
@@ -84,7 +84,7 @@ class CpuEngine:
     def centre(self, source: npt.NDArray[np.floating], layout: Layout, out: Block) -> None:
         """Copy ``float32(source - centre)``: see :meth:`gpuseg.engines.base.Engine.centre`."""
         run_parallel(
-            lambda start, stop: cpu_prepare.centre_rows(source, start, stop, layout.centre, out),
+            lambda start, stop: preparing.centre_rows(source, start, stop, layout.centre, out),
             self._ranges(len(source)),
         )
 
@@ -99,11 +99,11 @@ class CpuEngine:
             limbs = (total.hi, total.lo, square.hi, square.lo)
             if scales.mode is WeightMode.REAL:
                 wide = _powers(scales.square_exponent)
-                cpu_prepare.moments_real(source, start, stop, weights.reals, scale, wide, *limbs)
+                preparing.moments_real(source, start, stop, weights.reals, scale, wide, *limbs)
             elif weights.mode is WeightMode.INTEGER:
-                cpu_prepare.moments_integer(source, start, stop, weights.integers, scale, *limbs)
+                preparing.moments_integer(source, start, stop, weights.integers, scale, *limbs)
             else:
-                cpu_prepare.moments_plain(source, start, stop, scale, *limbs)
+                preparing.moments_plain(source, start, stop, scale, *limbs)
             mass = _mass(weights, scales.mode, start, stop)
             return Moments(mass, total.wide(d), square.wide(d), scales.exponent, scales.square_exponent)
 
@@ -141,7 +141,7 @@ class CpuEngine:
             moved = [0] * len(centres)
             for low in range(start, stop, max(row_chunk, 1)):
                 for m, (c, (total, mass, bins)) in enumerate(zip(centres, parts, strict=True)):
-                    moved[m] += cpu_assign.assign_rows(
+                    moved[m] += assigning.assign_rows(
                         flat, n, low, min(low + row_chunk, stop), c.reshape(-1), d, len(c),
                         states[m].labels, known[m] is None, scale, weights.integers, weights.reals, int(weights.mode),
                         sums, inertia, spare, distance is not None,
@@ -189,7 +189,7 @@ class CpuEngine:
 
         def work(start: int, stop: int) -> npt.NDArray[np.int64]:
             sums = np.zeros(len(candidates), np.int64)
-            cpu_distance.seed_rows(
+            distances.seed_rows(
                 block.reshape(-1), n, start, stop, closest, candidates.reshape(-1), len(candidates), d,
                 weights.integers, weights.reals, int(weights.mode), np.ldexp(1.0, exponent), out.reshape(-1), n, sums,
             )  # fmt: skip
@@ -205,7 +205,7 @@ class CpuEngine:
         out = np.empty(closest.size, np.int64)
         scale = np.ldexp(1.0, exponent)
         run_parallel(
-            lambda start, stop: cpu_distance.potential_rows(
+            lambda start, stop: distances.potential_rows(
                 closest, start, stop, weights.integers, weights.reals, int(weights.mode), scale, out
             ),
             self._ranges(closest.size),
@@ -218,7 +218,7 @@ class CpuEngine:
         """Distance table: see :meth:`gpuseg.engines.base.Engine.distances`."""
         require_distances(block.shape, centres.shape, out.shape, metric)
         d, n = block.shape
-        rows = cpu_distance.PAIR_ROWS[metric]
+        rows = distances.PAIR_ROWS[metric]
         flat, points, table = block.reshape(-1), centres.reshape(-1), out.reshape(-1)
         run_parallel(
             lambda start, stop: rows(flat, n, start, stop, points, len(centres), d, table, n),
@@ -248,7 +248,7 @@ class CpuEngine:
         step = max(1, -(-n // threads))
         scale = np.ldexp(1.0, exponent)
         run_parallel(
-            lambda start, stop: cpu_distance.silhouette_rows(
+            lambda start, stop: distances.silhouette_rows(
                 rows.reshape(-1), n, start, stop, others.reshape(-1), others.shape[1],
                 other_starts, len(other_starts) - 1, d, scale, out,
             ),
@@ -267,9 +267,9 @@ class CpuEngine:
         """Squared-Euclidean silhouettes: see :meth:`gpuseg.engines.base.Engine.square_silhouettes`."""
         d, n = block.shape
         # A kernel's int64 total takes 2**22 terms below 2**40.
-        step = min(cpu_prepare.BLOCK_MASS, max(1, -(-n // thread_count(self.n_jobs))))
+        step = min(preparing.BLOCK_MASS, max(1, -(-n // thread_count(self.n_jobs))))
         totals: list[Any] = run_parallel(
-            lambda start, stop: cpu_distance.square_silhouette_rows(
+            lambda start, stop: distances.square_silhouette_rows(
                 block.reshape(-1),
                 n,
                 start,
@@ -286,11 +286,11 @@ class CpuEngine:
         )
         return WideSum.from_ints([sum(int(total) for total in totals)], ())
 
-    bitmaps = staticmethod(cpu_records.bitmaps)
-    first_periods = staticmethod(cpu_records.first_periods)
-    triangle = staticmethod(cpu_records.triangle)
-    revenue = staticmethod(cpu_records.revenue)
-    category_sums = staticmethod(cpu_records.category_sums)
+    bitmaps = staticmethod(records.bitmaps)
+    first_periods = staticmethod(records.first_periods)
+    triangle = staticmethod(records.triangle)
+    revenue = staticmethod(records.revenue)
+    category_sums = staticmethod(records.category_sums)
 
 
 def _powers(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -301,7 +301,7 @@ def _mass(weights: Weights, mode: WeightMode, start: int, stop: int) -> WideSum 
     """Total weight of rows [start, stop), in the arithmetic of the whole data set."""
     if mode is WeightMode.REAL:
         bins = _Limbs(N_BINS)
-        cpu_prepare.bin_sum(weights.reals, start, stop, bins.hi, bins.lo)
+        preparing.bin_sum(weights.reals, start, stop, bins.hi, bins.lo)
         return BinSum(bins.wide(N_BINS))
     if weights.mode is WeightMode.NONE:
         return WideSum.from_ints([stop - start], ())

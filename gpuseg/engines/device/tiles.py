@@ -1,7 +1,7 @@
 """Host blocks in bounded tiles, the next one on its way while the last is worked on (room: engines).
 
-Called by :class:`gpuseg.engines.device.DeviceEngine` only. Sums are integers, so the size of a tile changes no bit:
-where the device runs out of memory, tiles are halved and the work goes on where it stopped.
+Called by ``DeviceEngine`` only. Sums are integers, so the size of a tile changes no bit: where the device runs out of
+memory, tiles are halved and the work goes on where it stopped.
 """
 
 from __future__ import annotations

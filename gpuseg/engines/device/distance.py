@@ -1,6 +1,6 @@
 """Tables of distances on a device (room: engines): host side of ``kernels/distance.cu``.
 
-The same float32 values, to the bit, as :meth:`gpuseg.engines.cpu.CpuEngine.distances`.
+The same float32 values, to the bit, as ``CpuEngine.distances``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.engines.base import METRICS, Block, Metric, require_distances
-from gpuseg.engines.device_inputs import upload
+from gpuseg.engines.device.inputs import upload
 from gpuseg.engines.launch import (
     MAX_GRID_Y,
     WARP,

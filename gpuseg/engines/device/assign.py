@@ -1,7 +1,7 @@
 """Nearest centres and cluster sums on a device (room: engines): host side of ``kernels/assign.cu``.
 
-The same records, to the bit, as :meth:`gpuseg.engines.cpu.CpuEngine.assign`. Between passes :class:`AssignMemo` keeps
-labels and sums where they are made; only the merged sums come down.
+The same records, to the bit, as ``CpuEngine.assign``. Between passes :class:`AssignMemo` keeps labels and sums where
+they are made; only the merged sums come down.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import AssignResult, AssignState, Block, label_dtype
-from gpuseg.engines.device_memo import AssignMemo
+from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.engines.launch import (
     MAX_GRID_Y,
     WARP,

@@ -1,6 +1,6 @@
 """Moments of a block on a device (room: engines): host side of ``kernels/moments.cu``.
 
-The same record, to the bit, as :meth:`gpuseg.engines.cpu.CpuEngine.moments`.
+The same record, to the bit, as ``CpuEngine.moments``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Blocks, labels and sums that stay on a device between the passes of one fit (room: engines).
 
-Called by :mod:`gpuseg.engines.device_passes` only. Never part of an answer: what was dropped
-costs another upload and changes no bit. The caller's states own what is kept, and a budget in bytes bounds all of it.
+Called by :mod:`gpuseg.engines.device.passes` only. Never part of an answer: what was dropped costs another upload and
+changes no bit. The caller's states own what is kept, and a budget in bytes bounds all of it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignResult, AssignState, Block
-from gpuseg.engines.device_assign import assign_on_device
-from gpuseg.engines.device_memo import AssignMemo
+from gpuseg.engines.device.assign import assign_on_device
+from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.engines.launch import Device, DeviceArray
 
 

@@ -1,8 +1,8 @@
 """Seeding steps and the sample on a device (room: engines): host side of ``kernels/seed.cu``.
 
-The same integers and distances, to the bit, as :meth:`gpuseg.engines.cpu.CpuEngine.potentials` and ``seed_step``, and
-the same rows as :meth:`gpuseg.core.seeding.Sample.of`. Seeding itself runs on the CPU engine on every platform
-(ONE_ANSWER section 6); what a device saves is gathering the sample from a block that it holds.
+The same integers and distances, to the bit, as ``CpuEngine.potentials`` and ``seed_step``, and the same rows as
+:meth:`gpuseg.core.seeding.Sample.of`. Seeding itself runs on the CPU engine on every platform (ONE_ANSWER section 6);
+what a device saves is gathering the sample from a block that it holds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpuseg.core.seeding import LARGEST_DRAW, Sample
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.base import Block
 from gpuseg.engines.checks import require_weights
-from gpuseg.engines.device_inputs import upload
+from gpuseg.engines.device.inputs import upload
 from gpuseg.engines.launch import (
     Device,
     DeviceArray,

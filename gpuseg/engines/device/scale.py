@@ -1,7 +1,7 @@
 """The preparing reads on a device (room: engines): host side of ``kernels/scale.cu``.
 
-The same records and blocks as :meth:`gpuseg.engines.cpu.CpuEngine.scan` and ``centre``, from row-major or feature-major
-tables of float32 or float64.
+The same records and blocks as ``CpuEngine.scan`` and ``centre``, from row-major or feature-major tables of float32 or
+float64.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from gpuseg.core.moments import FeatureRange, Layout
 from gpuseg.core.weights import WeightRange
 from gpuseg.engines.base import Block
-from gpuseg.engines.device_inputs import upload
+from gpuseg.engines.device.inputs import upload
 from gpuseg.engines.launch import (
     WARP,
     Device,

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.engines.jit import kernel
+from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.records import outside_buffer, past_int64, require_same_length
 
 WORD = 64

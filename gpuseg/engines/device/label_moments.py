@@ -1,6 +1,6 @@
 """Moments of each cluster's rows on a device (room: engines): host side of ``kernels/label_moments.cu``.
 
-The same records, to the bit, as :meth:`gpuseg.engines.cpu.CpuEngine.label_moments`.
+The same records, to the bit, as ``CpuEngine.label_moments``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from gpuseg.core.moments import Moments, Scales
 from gpuseg.core.weights import WeightMode
 from gpuseg.engines.base import Block, LabelArray
-from gpuseg.engines.device_inputs import upload
-from gpuseg.engines.device_moments import merge_partials
+from gpuseg.engines.device.inputs import upload
+from gpuseg.engines.device.moments import merge_partials
 from gpuseg.engines.launch import (
     Device,
     DeviceArray,

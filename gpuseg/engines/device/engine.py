@@ -1,7 +1,7 @@
 """The whole engine over one device (room: engines): every verb a composition of ``device_*`` modules, tile by tile.
 
-CuPy or the emulator stands behind the device (:class:`gpuseg.engines.launch.Device`); nothing here knows which. Blocks
-of the host go up in tiles (:mod:`gpuseg.engines.device_tiles`), results merge as integers on the host.
+CuPy or the emulator stands behind the device (:class:`gpuseg.engines.launch.Device`); nothing here knows which.
+Blocks of the host go up in tiles (:mod:`gpuseg.engines.device.tiles`), results merge as integers on the host.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from gpuseg.engines.base import (
     require_distances,
 )
 from gpuseg.engines.checks import require_models, require_weights
-from gpuseg.engines.device_categories import category_sums
-from gpuseg.engines.device_cohort import bitmaps, first_periods, revenue, triangle
-from gpuseg.engines.device_distance import distances
-from gpuseg.engines.device_label_moments import label_moments
-from gpuseg.engines.device_moments import moments
-from gpuseg.engines.device_passes import Call, Passes
-from gpuseg.engines.device_scale import centre, scan
-from gpuseg.engines.device_seed import potentials, seed_step
-from gpuseg.engines.device_silhouette import silhouette_sums, square_silhouettes
-from gpuseg.engines.device_tiles import (
+from gpuseg.engines.device.categories import category_sums
+from gpuseg.engines.device.cohort import bitmaps, first_periods, revenue, triangle
+from gpuseg.engines.device.distance import distances
+from gpuseg.engines.device.label_moments import label_moments
+from gpuseg.engines.device.moments import moments
+from gpuseg.engines.device.passes import Call, Passes
+from gpuseg.engines.device.scale import centre, scan
+from gpuseg.engines.device.seed import potentials, seed_step
+from gpuseg.engines.device.silhouette import silhouette_sums, square_silhouettes
+from gpuseg.engines.device.tiles import (
     HostArray,
     cut_weights,
     join_weights,

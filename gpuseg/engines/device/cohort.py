@@ -1,6 +1,6 @@
 """Cohorts on a device (room: engines): host side of ``kernels/cohort.cu``.
 
-The same buffers, to the bit, as the verbs of :mod:`gpuseg.engines.cpu_records`, and the same refusals; a refused call
+The same buffers, to the bit, as the verbs of :mod:`gpuseg.engines.cpu.records`, and the same refusals; a refused call
 leaves the caller's buffers as they were. On the device a triangle is packed: row p holds ages 0 .. P - p - 1 only.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.engines import cpu_records
-from gpuseg.engines.device_inputs import upload
-from gpuseg.engines.device_records import Tally
+from gpuseg.engines.cpu import records
+from gpuseg.engines.device.inputs import upload
+from gpuseg.engines.device.records import Tally
 from gpuseg.engines.launch import Device, DeviceArray, Geometry, Module, ceil_div, kernel_source, plan_rows
 from gpuseg.engines.records import require_same_length
 
@@ -258,7 +258,7 @@ def revenue(
     packed = device.zeros(_packed_size(len(money)), np.uint64)
     tally = revenue_on_device(device, *columns, packed, len(money))
     if tally.leaves_int64("revenue", money):
-        return cpu_records.revenue(customer, period, amount, first, money)
+        return records.revenue(customer, period, amount, first, money)
     tally.require_codes(device, "revenue", *columns[:2])
     money[_cells(len(money))] += device.to_host(packed).view(np.int64)
     return tally.left_out

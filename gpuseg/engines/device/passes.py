@@ -1,7 +1,7 @@
 """Passes of Lloyd's algorithm over one host block on a device (room: engines): kept there, or tile by tile.
 
-Called by :class:`gpuseg.engines.device.DeviceEngine` only. A caller that does not look at labels between passes lets
-block, labels and sums stay on the device: then a pass uploads centres and brings down sums, nothing else.
+Called by ``DeviceEngine`` only. A caller that does not look at labels between passes lets block, labels and sums stay
+on the device: then a pass uploads centres and brings down sums, nothing else.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.base import AssignResult, AssignState, Block
-from gpuseg.engines.device_assign import assign
-from gpuseg.engines.device_resident import Resident, Residents, Tile, memos_of
-from gpuseg.engines.device_tiles import HostArray, cut_weights, join_weights, run_tiles, weight_bytes
+from gpuseg.engines.device.assign import assign
+from gpuseg.engines.device.resident import Resident, Residents, Tile, memos_of
+from gpuseg.engines.device.tiles import HostArray, cut_weights, join_weights, run_tiles, weight_bytes
 from gpuseg.engines.launch import Device
 from gpuseg.errors import ContractError, DeviceMemoryError
 

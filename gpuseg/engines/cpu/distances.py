@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpuseg.engines.cpu_prepare import MAGIC, MAGIC_BITS, WEIGHT_INTEGER, WEIGHT_NONE
-from gpuseg.engines.jit import kernel
-from gpuseg.engines.simd import (
+from gpuseg.engines.cpu.jit import kernel
+from gpuseg.engines.cpu.preparing import MAGIC, MAGIC_BITS, WEIGHT_INTEGER, WEIGHT_NONE
+from gpuseg.engines.cpu.simd import (
     absolute,
     add,
     add_i64,

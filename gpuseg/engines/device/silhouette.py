@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import Block, LabelArray
-from gpuseg.engines.device_distance import plan_pairs, plan_tile
-from gpuseg.engines.device_inputs import upload
-from gpuseg.engines.device_label_moments import LABEL_TYPES, require_labels
-from gpuseg.engines.device_moments import BLOCK_SUM_BYTES, merge_partials
+from gpuseg.engines.device.distance import plan_pairs, plan_tile
+from gpuseg.engines.device.inputs import upload
+from gpuseg.engines.device.label_moments import LABEL_TYPES, require_labels
+from gpuseg.engines.device.moments import BLOCK_SUM_BYTES, merge_partials
 from gpuseg.engines.launch import (
     BLOCKS_PER_MULTIPROCESSOR,
     Device,

@@ -1,6 +1,6 @@
 """Sums by customer and category on a device (room: engines): host side of ``kernels/personality.cu``.
 
-The same buffer, to the bit, as :func:`gpuseg.engines.cpu_records.category_sums`, and the same refusals.
+The same buffer, to the bit, as :func:`gpuseg.engines.cpu.records.category_sums`, and the same refusals.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.engines import cpu_records
-from gpuseg.engines.device_inputs import upload
-from gpuseg.engines.device_records import Tally
+from gpuseg.engines.cpu import records
+from gpuseg.engines.device.inputs import upload
+from gpuseg.engines.device.records import Tally
 from gpuseg.engines.launch import Device, DeviceArray, kernel_source, plan_rows
 from gpuseg.engines.records import require_same_length
 
@@ -55,7 +55,7 @@ def category_sums(
     added = device.zeros(sums.shape, np.uint64)
     tally = category_sums_on_device(device, *codes, upload(device, amount, np.int64, "amount"), added)
     if tally.leaves_int64("category_sums", sums):
-        cpu_records.category_sums(customer, category, amount, sums)
+        records.category_sums(customer, category, amount, sums)
         return
     tally.require_codes(device, "category_sums", *codes)
     sums += device.to_host(added).view(np.int64)

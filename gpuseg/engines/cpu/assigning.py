@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpuseg.engines.cpu_prepare import (
+from gpuseg.engines.cpu.jit import kernel
+from gpuseg.engines.cpu.preparing import (
     BLOCK_MASS,
     MAGIC,
     MAGIC_BITS,
@@ -20,8 +21,7 @@ from gpuseg.engines.cpu_prepare import (
     add_to_bins,
     close_bins,
 )
-from gpuseg.engines.jit import kernel
-from gpuseg.engines.simd import (
+from gpuseg.engines.cpu.simd import (
     bits_f64,
     changed,
     fma,
