@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.emulator import traffic
+from tests.emulator import counting, traffic, traffic_cases
 from tests.emulator.sources import source_of
 
 README = Path(__file__).parents[2] / "asv_benchmarks" / "README.md"
 FULL = os.environ.get("GPUSEG_TESTS") == "full"
 # Each width of assign.cu is another compilation: one of them is enough for every day.
-CASES = [case for case in traffic.CASES if FULL or not ("assign d=" in case.name and "d=8 " not in case.name)]
+CASES = [
+    case for case in traffic_cases.CASES if FULL or not ("assign d=" in case.name and "d=8 " not in case.name)
+]
 THREADS, REPEATS = 64, 3
 
 
@@ -87,7 +89,7 @@ def test_what_no_longer_lies_in_the_cache_is_fetched_again(make_emulated, floats
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_kernels_move_no_more_than_they_may(make_emulated, case):
     del make_emulated  # skips where nothing can be built
-    row = traffic.measure(case)
+    row = counting.measure(case)
     assert row.counted >= 0.98 * row.compulsory, "a kernel cannot do with less: the case is wrong"
     assert row.holds, row
     if FULL:
