@@ -5,14 +5,14 @@ The same buffer, to the bit, as :func:`gpuseg.engines.cpu.records.category_sums`
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
 from gpuseg.engines.cpu import records
-from gpuseg.engines.device.inputs import upload
-from gpuseg.engines.device.records import Tally
+from gpuseg.engines.device.records import Tally, add_amounts
 from gpuseg.engines.launch import Device, DeviceArray, kernel_source, plan_rows
-from gpuseg.engines.records import require_same_length
 
 _BLOCK_SUM_BYTES = 512
 
@@ -50,15 +50,12 @@ def category_sums(
     they do not, whether a sum leaves int64 depends on the order of the records, and the CPU adds them in theirs;
     ``sums`` is then partly updated if one is refused.
     """
-    require_same_length("category_sums", customer, category, amount)
-    codes = upload(device, customer, np.int64, "customer"), upload(device, category, np.int32, "category")
-    added = device.zeros(sums.shape, np.uint64)
-    tally = category_sums_on_device(device, *codes, upload(device, amount, np.int64, "amount"), added)
-    if tally.leaves_int64("category_sums", sums):
+    add = partial(category_sums_on_device, device)
+    tally = add_amounts(
+        device, "category_sums", add, sums, ..., customer=customer, category=category, amount=amount
+    )
+    if tally is None:
         records.category_sums(customer, category, amount, sums)
-        return
-    tally.require_codes(device, "category_sums", *codes)
-    sums += device.to_host(added).view(np.int64)
 
 
 def category_sums_on_device(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gpuseg.engines.cpu import records
 from gpuseg.engines.device.inputs import upload
-from gpuseg.engines.device.records import Tally
+from gpuseg.engines.device.records import Tally, add_amounts
 from gpuseg.engines.launch import Device, DeviceArray, Geometry, Module, ceil_div, kernel_source, plan_rows
 from gpuseg.engines.records import require_same_length
 
@@ -248,20 +248,14 @@ def revenue(
     they do not, whether a sum leaves int64 depends on the order of the records, and the CPU adds them in theirs;
     ``money`` is then partly updated if one is refused.
     """
-    require_same_length("revenue", customer, period, amount)
-    columns = (
-        upload(device, customer, np.int64, "customer"),
-        upload(device, period, np.int32, "period"),
-        upload(device, amount, np.int64, "amount"),
-        upload(device, first, np.int32, "first"),
-    )
-    packed = device.zeros(_packed_size(len(money)), np.uint64)
-    tally = revenue_on_device(device, *columns, packed, len(money))
-    if tally.leaves_int64("revenue", money):
-        return records.revenue(customer, period, amount, first, money)
-    tally.require_codes(device, "revenue", *columns[:2])
-    money[_cells(len(money))] += device.to_host(packed).view(np.int64)
-    return tally.left_out
+
+    def add(customers: DeviceArray, periods: DeviceArray, amounts: DeviceArray, packed: DeviceArray) -> Tally:
+        begun = upload(device, first, np.int32, "first")
+        return revenue_on_device(device, customers, periods, amounts, begun, packed, len(money))
+
+    cells = _cells(len(money))
+    tally = add_amounts(device, "revenue", add, money, cells, customer=customer, period=period, amount=amount)
+    return records.revenue(customer, period, amount, first, money) if tally is None else tally.left_out
 
 
 def revenue_on_device(

@@ -1,4 +1,4 @@
-"""What device verbs on coded records share (room: engines): the tally of a pass.
+"""What device verbs on coded records share (room: engines): the tally of a pass, and the way of a sum of amounts.
 
 Host side of ``kernels/records.cuh``.
 """
@@ -6,13 +6,17 @@ Host side of ``kernels/records.cuh``.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import EllipsisType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.engines.device.inputs import upload
 from gpuseg.engines.launch import Device, DeviceArray
-from gpuseg.engines.records import outside_buffer
+from gpuseg.engines.records import outside_buffer, require_same_length
 
 logger = logging.getLogger("gpuseg.engines")
 
@@ -104,3 +108,54 @@ class Tally:
             return False
         logger.info("%s: the amounts come near the range of int64, so the CPU adds them one by one", verb)
         return True
+
+
+def add_amounts(
+    device: Device,
+    verb: str,
+    kernel: Callable[..., Tally],
+    sums: npt.NDArray[np.int64],
+    cells: npt.NDArray[np.bool_] | EllipsisType,
+    **columns: npt.NDArray[Any],
+) -> Tally | None:
+    """Add amounts to the caller's sums, or leave those as they are where the order of the records matters.
+
+    Parameters
+    ----------
+    device : Device
+        Where it is computed.
+    verb : str
+        Who adds, for messages.
+    kernel : callable
+        Takes the columns and as many zeros as there are ``cells``, uint64, all on the device; adds modulo 2**64.
+    sums : ndarray of int64
+        Added to, in place.
+    cells : ndarray of bool or Ellipsis
+        Which of the sums the kernel has, in its order.
+    **columns : ndarray, shape (m,)
+        Two of codes, int64 and int32, and one of amounts, int64, under the names that messages give them.
+
+    Returns
+    -------
+    Tally or None
+        Of the pass; None where the magnitudes come near the range of int64: nothing was added, and the CPU has to add
+        the records in their order.
+
+    Raises
+    ------
+    RangeError
+        Columns are of unequal length or a code is outside the buffers; ``sums`` are as they were.
+    """
+    require_same_length(verb, *columns.values())
+    dtypes = (np.int64, np.int32, np.int64)
+    uploaded = [
+        upload(device, column, dtype, name)
+        for (name, column), dtype in zip(columns.items(), dtypes, strict=True)
+    ]
+    added = device.zeros(sums[cells].shape, np.uint64)
+    tally = kernel(*uploaded, added)
+    if tally.leaves_int64(verb, sums):
+        return None
+    tally.require_codes(device, verb, *uploaded[:2])
+    sums[cells] += device.to_host(added).view(np.int64)
+    return tally
