@@ -24,7 +24,7 @@ extern "C" __global__ void bitmap_marks(const i64* __restrict__ customer, const 
                                         i64 words, u64* bits, u64* tally) {
     for (i64 i = first_row(); i < m; i += row_step()) {
         i64 c = customer[i];
-        i64 p = period[i];
+        i32 p = period[i];
         if (c < 0 || c >= n || p < 0 || p >= 64 * words) {
             refuse(tally, i);
             continue;
@@ -35,12 +35,12 @@ extern "C" __global__ void bitmap_marks(const i64* __restrict__ customer, const 
 
 extern "C" __global__ void first_active(const u64* __restrict__ bits, i64 n, i64 words, i32* first) {
     for (i64 c = first_row(); c < n; c += row_step()) {
-        i64 found = -1;
-        for (i64 w = 0; w < words && found < 0; ++w) {
+        i32 found = -1;
+        for (i32 w = 0; w < words && found < 0; ++w) {
             u64 word = bits[c * words + w];
             if (word != 0) found = 64 * w + __ffsll((i64)word) - 1;
         }
-        first[c] = (i32)found;
+        first[c] = found;
     }
 }
 
@@ -61,7 +61,7 @@ __global__ void triangle_counts(const u64* __restrict__ bits, const i32* __restr
     u32* mine = (u32*)shared_bytes();
     i64 cells = row_begin(n_periods, n_periods);
     if (PRIVATE) {
-        for (i64 cell = threadIdx.x; cell < cells; cell += blockDim.x) mine[cell] = 0;
+        for (u32 cell = threadIdx.x; cell < cells; cell += blockDim.x) mine[cell] = 0;
         __syncthreads();
     }
 
@@ -69,7 +69,7 @@ __global__ void triangle_counts(const u64* __restrict__ bits, const i32* __restr
     i64 c = first_row() / words, c_step = row_step() / words;
     i64 w = first_row() % words, w_step = row_step() % words;
     for (; c < n; c += c_step + (w + w_step >= words), w += w + w_step >= words ? w_step - words : w_step) {
-        i64 start = first[c];
+        i32 start = first[c];
         if (start >= n_periods) refuse(tally, c);
         if (start >= n_periods || start < 0 || w < start >> 6) continue;
         u64 active = window(bits[c * words + w], w, start, n_periods);
@@ -85,7 +85,7 @@ __global__ void triangle_counts(const u64* __restrict__ bits, const i32* __restr
 
     if (PRIVATE) {
         __syncthreads();
-        for (i64 cell = threadIdx.x; cell < cells; cell += blockDim.x)
+        for (u32 cell = threadIdx.x; cell < cells; cell += blockDim.x)
             if (mine[cell] != 0) atomicAdd(counts + cell, (u64)mine[cell]);
     }
 }
@@ -102,14 +102,14 @@ __global__ void revenue_sums(const i64* __restrict__ customer, const i32* __rest
     u32* low = (u32*)(shared_bytes() + BLOCK_SUM_BYTES);
     u32* high = low + cells;
     if (PRIVATE) {
-        for (i64 cell = threadIdx.x; cell < cells; cell += blockDim.x) low[cell] = 0, high[cell] = 0;
+        for (u32 cell = threadIdx.x; cell < cells; cell += blockDim.x) low[cell] = 0, high[cell] = 0;
         __syncthreads();
     }
 
     u64 left_out = 0, magnitude_low = 0, magnitude_high = 0;
     for (i64 i = first_row(); i < m; i += row_step()) {
         i64 c = customer[i];
-        i64 p = period[i];
+        i32 p = period[i];
         i64 start = c < 0 || c >= n ? n_periods : first[c];
         if (p < 0 || p >= n_periods || start >= n_periods) {
             refuse(tally, i);
@@ -137,7 +137,7 @@ __global__ void revenue_sums(const i64* __restrict__ customer, const i32* __rest
     tally_block(tally, MAGNITUDE_LOW, magnitude_low, scratch);
     tally_block(tally, MAGNITUDE_HIGH, magnitude_high, scratch);  // its barriers end the adding, too
     if (PRIVATE) {
-        for (i64 cell = threadIdx.x; cell < cells; cell += blockDim.x) {
+        for (u32 cell = threadIdx.x; cell < cells; cell += blockDim.x) {
             u64 sum = (u64)high[cell] << 32 | low[cell];
             if (sum != 0) atomicAdd(money + cell, sum);
         }

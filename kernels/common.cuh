@@ -35,9 +35,16 @@ enum : u32 {
 
 __device__ inline void raise_error(u32* error, u32 bit) { atomicOr(error, bit); }
 
-// First row of this thread, and the distance to its next one: grid-stride loops, coalesced.
-__device__ inline i64 first_row() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
-__device__ inline i64 row_step() { return (i64)gridDim.x * blockDim.x; }
+// First row of this block's first tile of `rows` rows, and the distance to its next tile: grid-stride loops.
+__device__ inline i64 first_tile(i64 rows) { return blockIdx.x * rows; }
+__device__ inline i64 tile_step(i64 rows) { return gridDim.x * rows; }
+
+// The same of one thread, whose neighbours have the rows beside it: coalesced.
+__device__ inline i64 first_row() { return first_tile(blockDim.x) + threadIdx.x; }
+__device__ inline i64 row_step() { return tile_step(blockDim.x); }
+
+// Where this block's partial of a group lies: [groups, gridDim.x].
+__device__ inline i64 partial_at(i64 group) { return group * gridDim.x + blockIdx.x; }
 
 // A 128-bit integer hi * 2^64 + lo, two's complement: gpuseg.core.widesum.WideSum, one element.
 struct Wide {

@@ -70,7 +70,8 @@ __device__ inline double det_log1p(double x) {
 }
 
 __device__ inline double det_exp2(double x) {
-    if (!(x > -1076.0 && x < 1024.0)) return x >= 1024.0 ? DETMATH_INF : x <= -1076.0 ? 0.0 : DETMATH_NAN;
+    if (x != x) return DETMATH_NAN;
+    x = min(max(x, -1076.0), 1024.0);  // where 2^x is 0 and infinite already
     double rounded = d_add(x, 6755399441055744.0);
     i64 n = __double_as_longlong(rounded) - 0x4338000000000000ll;
     double f = d_sub(x, d_sub(rounded, 6755399441055744.0));

@@ -126,10 +126,9 @@ __global__ void moments_partial(const X* __restrict__ x, const typename WeightOf
             Wide total = block_sum(sums[j].total, scratch);
             Wide square = block_sum(sums[j].square, scratch);
             if (threadIdx.x == 0 && low + j < d) {
-                i64 at = (i64)(low + j) * gridDim.x + blockIdx.x;
-                i64 squares = (i64)d * gridDim.x;
+                i64 at = partial_at(low + j), square_at = partial_at(d + low + j);
                 partial_hi[at] = total.hi, partial_lo[at] = total.lo;
-                partial_hi[squares + at] = square.hi, partial_lo[squares + at] = square.lo;
+                partial_hi[square_at] = square.hi, partial_lo[square_at] = square.lo;
             }
         }
     }
@@ -184,7 +183,7 @@ extern "C" __global__ void mass_bins(const float* __restrict__ w, i64 n, i64* pa
             sum = wide_add(sum, Wide{0, bins[b * blockDim.x + column]});
         sum = warp_sum(sum);
         if (threadIdx.x % WARP == 0) {
-            i64 at = (i64)b * gridDim.x + blockIdx.x;
+            i64 at = partial_at(b);
             partial_hi[at] = sum.hi, partial_lo[at] = sum.lo;
         }
     }
@@ -194,9 +193,9 @@ extern "C" __global__ void mass_bins(const float* __restrict__ w, i64 n, i64* pa
 extern "C" __global__ void wide_merge(const i64* __restrict__ partial_hi, const u64* __restrict__ partial_lo, i64 blocks,
                                       i64* hi, u64* lo) {
     Wide* scratch = (Wide*)shared_bytes();
-    i64 row = (i64)blockIdx.x * blocks;
+    i64 row = blockIdx.x * blocks;
     Wide sum = wide_zero();
-    for (i64 b = threadIdx.x; b < blocks; b += blockDim.x)
+    for (u32 b = threadIdx.x; b < blocks; b += blockDim.x)
         sum = wide_add(sum, Wide{partial_hi[row + b], partial_lo[row + b]});
     sum = block_sum(sum, scratch);
     if (threadIdx.x == 0) hi[blockIdx.x] = sum.hi, lo[blockIdx.x] = sum.lo;

@@ -18,7 +18,7 @@ extern "C" __global__ void category_sums(const i64* __restrict__ customer, const
     u64 magnitude_low = 0, magnitude_high = 0;
     for (i64 i = first_row(); i < m; i += row_step()) {
         i64 c = customer[i];
-        i64 g = category[i];
+        i32 g = category[i];
         if (c < 0 || c >= n || g < 0 || g >= categories) {
             refuse(tally, i);
             continue;

@@ -35,7 +35,7 @@ struct Tile {
 };
 
 __device__ inline Tile tile_at(i64 row, i32 tile_rows, i64 n, i32 feature, i32 d) {
-    return Tile{row, n - row < tile_rows ? (i32)(n - row) : tile_rows, feature, min(d - feature, (i32)TILE_FEATURES)};
+    return Tile{row, (i32)min(n - row, (i64)tile_rows), feature, min(d - feature, (i32)TILE_FEATURES)};
 }
 
 // values[f * pitch + r] = source[row + r, feature + f]: neighbours read along a row of the table.
@@ -68,9 +68,9 @@ template <typename T> struct Range {
         high = -low;
         bad = 0;
     }
-    __device__ void add(T least, T most) {  // a NaN is neither less nor more
-        if (least < low) low = least;
-        if (most > high) high = most;
+    __device__ void add(T least, T most) {  // of a NaN and a number the number is taken
+        low = min(low, least);
+        high = max(high, most);
     }
     __device__ void add_lanes() {  // lane 0 gets the range of all
         for (i32 offset = WARP / 2; offset > 0; offset /= 2) {
@@ -94,7 +94,7 @@ __global__ void scan_rows(const T* __restrict__ source, i64 n, i32 d, const doub
 #pragma unroll
         for (i32 j = 0; j < OWN; ++j) range[j].begin();
 
-        for (i64 row = (i64)blockIdx.x * tile_rows; row < n; row += (i64)gridDim.x * tile_rows) {
+        for (i64 row = first_tile(tile_rows); row < n; row += tile_step(tile_rows)) {
             Tile tile = tile_at(row, tile_rows, n, feature, d);
             for (i32 r = threadIdx.x; r < tile.rows; r += blockDim.x) counts[r] = !weighted || counting(w[row + r]);
             if (ROW_MAJOR) gather_tile(source, d, tile, pitch, values);
@@ -118,7 +118,7 @@ __global__ void scan_rows(const T* __restrict__ source, i64 n, i32 d, const doub
             range[j].add_lanes();
             i32 f = feature + warp + j * WARPS;
             if (lane != 0 || f >= d) continue;
-            i64 at = (i64)f * gridDim.x + blockIdx.x;
+            i64 at = partial_at(f);
             low[at] = range[j].low, high[at] = range[j].high, bad[at] = range[j].bad;
         }
     }
@@ -137,10 +137,10 @@ template __global__ void scan_rows<double, false>(const double*, i64, i32, const
 extern "C" __global__ void range_merge(const double* __restrict__ partial_low, const double* __restrict__ partial_high,
                                        const i64* __restrict__ partial_bad, i64 blocks, double* low, double* high,
                                        i64* bad) {
-    i64 row = (i64)blockIdx.x * blocks;
+    i64 row = blockIdx.x * blocks;
     Range<double> range;
     range.begin();
-    for (i64 b = threadIdx.x; b < blocks; b += WARP) {
+    for (u32 b = threadIdx.x; b < blocks; b += WARP) {
         range.add(partial_low[row + b], partial_high[row + b]);
         range.bad += partial_bad[row + b];
     }
@@ -153,7 +153,7 @@ __global__ void centre_rows(const T* __restrict__ source, i64 n, i32 d, const do
                             i32 pitch, float* out) {
     T* values = (T*)shared_bytes();
     for (i32 feature = blockIdx.y * TILE_FEATURES; feature < d; feature += gridDim.y * TILE_FEATURES) {
-        for (i64 row = (i64)blockIdx.x * tile_rows; row < n; row += (i64)gridDim.x * tile_rows) {
+        for (i64 row = first_tile(tile_rows); row < n; row += tile_step(tile_rows)) {
             Tile tile = tile_at(row, tile_rows, n, feature, d);
             if (ROW_MAJOR) {
                 gather_tile(source, d, tile, pitch, values);

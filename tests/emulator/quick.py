@@ -28,6 +28,7 @@ MakeDevice = Callable[..., EmulatedDevice]
 REFUSED: tuple[tuple[float, Any, str], ...] = (
     (np.nan, None, "does not fit its fixed-point scale"),
     (4.0, None, "does not fit its fixed-point scale"),
+    (-2.0, None, "does not fit its fixed-point scale"),
     (1.0, np.array([1, -1], np.int64), "weight is negative"),
     (1.0, np.array([1, 2**31], np.int64), "weight is negative"),
     (1.0, np.array([1, np.inf], np.float32), "weight is negative"),
@@ -194,6 +195,10 @@ def scale(make: MakeDevice) -> None:
             tests.test_centring(make, n, d, "mixed", dtype, False, layout, sizes, order, 3)
     for weighting, order in product(("none", "integer", "real"), ORDERS):
         tests.test_the_verbs_on_host_buffers(make, order, "rows", weighting)
+    tests.test_scans(make, 1000, 2, "offset", np.float32, False, "none", "features", small, "random", 4)
+    for odd in ([1e-60], [0.0], [2.0**31]):
+        tests.test_facts_of_weights(make, "forward", odd)
+    tests.test_the_largest_weight_is_found_in_every_lane(make)
     tests.test_weights_add_up_past_32_and_53_bits(make)
     for order, weight in product(ORDERS, (0.0, 1e-60, -1.0)):
         tests.test_rows_that_do_not_count_are_in_no_range(make, order, weight)
@@ -205,6 +210,7 @@ def cohort(make: MakeDevice) -> None:
     tests = Tests("cohort")
     for order, threads in product(ORDERS, (32, 256)):
         tests.test_bitmaps_and_first_periods(make, 257, 33, 2, threads, order, 3)
+        tests.test_bitmaps_and_first_periods(make, 99, 300, 2, threads, order, 3)
     for order, sizes in product(ORDERS, tests.module.SIZES[1:]):
         tests.test_triangles(make, 257, 2, 65, sizes, order, 4)
         tests.test_triangles(make, 33, 1, 63, sizes, order, 5)

@@ -29,7 +29,7 @@ FAULTS = {
     "reads_past_the_end": (IN + np.append(IN[1:], 0), {"asan": "use-after-poison", "check": OUTSIDE}),
     "writes_past_shared": (None, {"asan": "use-after-poison", "check": OUTSIDE}),
     "reads_past_static<64>": (IN, {"check": OUTSIDE}),
-    "overruns_local": (IN, {"asan": "index outside its array"}),
+    "overruns_local": (IN, {"asan": "index outside its array", "check": "index outside its array"}),
     "overflows": ((IN.astype(np.int64) * 100_000).astype(np.int32), {"asan": r"signed overflow of \*"}),
     "writes_through_const": (IN, {"check": "write through const"}),
     "counts_without_atomics": (np.array([2 * THREADS]), {"check": RACE}),

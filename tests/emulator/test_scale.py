@@ -182,6 +182,13 @@ def test_facts_of_weights(make_device, order, odd):
         assert repr(found.weights) == repr(WeightRange.of(weights, n)).replace("maximum=-0.0", "maximum=0.0")
 
 
+def test_the_largest_weight_is_found_in_every_lane(make_device):
+    for row in range(33):
+        weights = np.ones(40)
+        weights[row] = 2.0
+        assert scan(make_device(), np.ones((40, 1)), weights, None).weights.maximum == 2.0
+
+
 def test_weights_add_up_past_32_and_53_bits(make_device):
     weights = np.full(3000, 2.0**31 - 1)
     device = make_device()

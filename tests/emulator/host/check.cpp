@@ -1,14 +1,16 @@
-// check.cpp - answers the call-outs of gcc -fsanitize=thread, one a load or store of a kernel, in place of libtsan.
+// check.cpp - answers the call-outs of gcc -fsanitize=thread,bounds, one a load or store of a kernel, in place of libtsan.
 //
-// Finds   an address outside the arrays of the launch and its shared memory, to the byte; a store through an array that
-//         the kernel takes as const; a misaligned address; a load of memory that nothing has written; and data races:
-//         two threads touch the same bytes, one of them writes, not both atomically, and nothing orders them. Barriers
-//         order a block, __syncwarp the lanes that meet, nothing orders two blocks. Shuffles and votes order no memory.
+// Finds   an address outside the arrays of the launch and its shared memory, to the byte; an index outside a local array;
+//         a store through an array that the kernel takes as const; a misaligned address; a load of memory that nothing has
+//         written; and data races: two threads touch the same bytes, one of them writes, not both atomically, and nothing
+//         orders them. Barriers order a block, __syncwarp the lanes that meet, nothing orders two blocks. Shuffles and
+//         votes order no memory.
 // Counts  (launch.count) a source line: warp requests, 32-byte sectors, wavefronts of shared memory, the bytes that miss
 //         a cache of 16 KiB a block (its warps one after the other), and those of sectors that the launch had not touched
 //         before: what a cache that holds everything would miss. Atomics on one word of shared memory wait for each other.
 //         The k-th time a lane comes to a line since its warp last met goes with the k-th time of the other lanes.
-// Left    a fiber's own stack is AddressSanitizer's business. A third unordered reader of one word may be forgotten.
+// Left    pointers into a fiber's own stack are AddressSanitizer's business. A third unordered reader of one word may be
+//         forgotten.
 #include <algorithm>
 #include <cstdarg>
 #include <cstdint>
@@ -497,4 +499,12 @@ void __tsan_write_range(void* address, unsigned long size) {
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
+
+struct Place {
+    const char* file;
+    unsigned line, column;
+};
+void __ubsan_handle_out_of_bounds(Place* place) {
+    gpuseg_host::fail({place->file, static_cast<int>(place->line)}, "undefined: index outside its array");
+}
 }
