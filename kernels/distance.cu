@@ -15,7 +15,8 @@
 //            at once; with features >= d a tile of rows is read once for all its points, else once a group of points.
 // Order      every value belongs to one thread: none that matters. No atomics.
 // Bytes      4 n d (grid.y times, and more as said) + 4 d k a tile of rows + 4 n k written.
-// Limits     n, k < 2^40, d < 2^30. Nothing is refused: a NaN in x is a NaN in out (under COSINE: a row without length).
+// Limits     n, k < 2^40, d < 2^30. Nothing is refused: a NaN in x is a NaN in out (COSINE: a NaN makes a row
+//            without length, an infinity one of NaN).
 #ifndef POINTS
 #define POINTS 16
 #endif
@@ -37,8 +38,9 @@ __device__ inline float unit_part(float value, double length) {
 
 template <i32 METRIC> __device__ inline float distance_of(float acc) {
     if (METRIC == EUCLIDEAN) return __fsqrt_rn(acc);
-    if (METRIC == COSINE) return min(max(__fsub_rn(1.0f, acc), 0.0f), 2.0f);
-    return acc;
+    if (METRIC != COSINE) return acc;
+    float apart = __fsub_rn(1.0f, acc);
+    return apart == apart ? min(max(apart, 0.0f), 2.0f) : apart;  // of a NaN, min and max would make a number
 }
 
 // This thread's staged columns become parts of unit vectors.

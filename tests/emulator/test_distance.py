@@ -99,6 +99,17 @@ def test_one_chain_is_fused_steps_in_feature_order(make_device):
 
 
 @pytest.mark.parametrize("metric", METRICS)
+def test_values_that_are_not_finite_go_where_the_cpu_engine_has_them(make_device, metric):
+    rows = np.array([[np.inf, 1.0], [1.0, 2.0], [np.nan, 1.0], [3e38, -np.inf], [3e38, 3e38]], np.float32)
+    found, wanted = np.zeros((5, 5), np.float32), np.ones((5, 5), np.float32)
+    with np.errstate(all="ignore"):
+        distances(make_device(), np.ascontiguousarray(rows.T), rows, found, metric=metric)
+        CpuEngine(1).distances(np.ascontiguousarray(rows.T), rows, wanted, metric=metric)
+    assert np.array_equal(found, wanted, equal_nan=True)
+    assert np.isnan(wanted[0, 0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_a_row_is_at_no_distance_from_itself_in_any_metric(make_device, metric):
     rows = table("normal", 50, 4, 2)
     found = on_device(make_device(), metric, rows, rows, {})

@@ -39,6 +39,11 @@ struct alignas(16) ulonglong2 { unsigned long long x, y; };
 // One type for both: CUDA's overloads are ambiguous for mixed ones, these refuse them.
 template <class T> inline T min(T a, T b) { return b < a ? b : a; }
 template <class T> inline T max(T a, T b) { return a < b ? b : a; }
+// Of a NaN and a number a GPU takes the number.
+inline float min(float a, float b) { return __builtin_fminf(a, b); }
+inline float max(float a, float b) { return __builtin_fmaxf(a, b); }
+inline double min(double a, double b) { return __builtin_fmin(a, b); }
+inline double max(double a, double b) { return __builtin_fmax(a, b); }
 using std::fabs;
 using std::fma;
 using std::rint;
