@@ -4,17 +4,18 @@
 //                                 even. d2 is the float32 chain of distance.cu, the root is rounded to float32.
 //            square_silhouettes   mean(c) = d2(i, centre c) + spread[c] in float64 for every cluster with rows; a =
 //                                 mean(own) * N / (N - 1), b = the least of the others; s = (b - a) / max(a, b), 0 for
-//                                 N = 1 and where both are 0; and the exact sum of rint(s * 2^40).
+//                                 N = 1 and where both are 0; and the exact sum of rint(s * 2^40). With `labelling` the own
+//                                 cluster is that of the nearest centre, ties to the lowest, which is written.
 // Inputs     x            float32 [d, n]  rows, feature-major; features lie `stride` elements apart, stride >= n
 //            y            float32 [d, m]  others, ordered by cluster, likewise `y_stride` apart
 //            starts       int64 [k + 1]   cluster c is columns starts[c] to starts[c + 1] of y; ascending in 0 .. m
 //            scale        float           a power of two
-//            labels       uint8, uint16 or int32 [n]
+//            labels       uint8, uint16 or int32 [n]; written, not read, with `labelling`
 //            centres      float32 [d, k]  feature-major, `centre_stride` apart
 //            spread       float64 [k]     mean squared distance of a cluster's rows to their mean
 //            counts       int64 [k]       its rows
 // Outputs    out          distance_sums: uint64 [k, n], clusters `out_stride` apart, two's complement: added to.
-//                         square_silhouettes: float64 [n]
+//                         square_silhouettes: float64 [n] with `values`, else not written
 //            partial_hi, partial_lo       int64, uint64 [gridDim.x]: 128-bit partials, for wide_merge (moments.cu)
 //            error        uint32 [1], bits of common.cuh; never cleared here
 // Launch     blocks of whole warps, 1-D; grid.x over tiles of blockDim.x * ROWS rows, grid-stride; grid.y of
@@ -24,7 +25,7 @@
 // Order      none that matters: integer sums, in registers while a tile of others passes (no tile holds two clusters);
 //            one native 64-bit atomic a row, cluster and block when a cluster ends. Of equal least means either will do.
 // Bytes      distance_sums: 4 n d (grid.y times) + 4 m d a tile of rows + 8 a row, cluster and block.
-//            square_silhouettes: 4 n d + 8 n + the labels + 4 k d a tile of rows.
+//            square_silhouettes: 4 n d + the labels + 8 n with `values` + 4 k d a tile of rows.
 // Limits     n, m < 2^40, d < 2^30; sqrt(d2) * scale < 2^51 and labels in 0 .. k - 1, else the error word; distance sums
 //            wrap modulo 2^64; a thread takes at most 2^22 rows of square_silhouettes.
 #ifndef ROWS
@@ -109,22 +110,24 @@ extern "C" __global__ void distance_sums(const float* __restrict__ x, i64 n, i64
 }
 
 template <class LABEL>
-__global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 stride, const LABEL* __restrict__ labels,
+__global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 stride, LABEL* labels, i32 labelling,
                                    const float* __restrict__ centres, i64 k, i64 centre_stride,
                                    const double* __restrict__ spread, const i64* __restrict__ counts, i32 d, i32 features,
-                                   double* __restrict__ out, i64* partial_hi, u64* partial_lo, u32* error) {
+                                   double* __restrict__ out, i32 values, i64* partial_hi, u64* partial_lo, u32* error) {
     float* tile = (float*)shared_bytes();
     float* panel = tile + features * tile_width();
     bool whole = d <= features;
+    const double infinity = __longlong_as_double(0x7ff0000000000000ll);
     i64 sum = 0;  // of at most 2^22 terms up to 2^40
     for (i64 base = (i64)blockIdx.x * tile_width(); base < n; base += (i64)gridDim.x * tile_width()) {
-        i64 own[ROWS];
+        i32 own[ROWS];
+        float best[ROWS];
         double mine[ROWS], nearest[ROWS];
 #pragma unroll
         for (i32 r = 0; r < ROWS; ++r) {
-            own[r] = (i64)labels[tile_row(base, r, n)];
-            mine[r] = 0.0;
-            nearest[r] = __longlong_as_double(0x7ff0000000000000ll);
+            own[r] = labelling ? 0 : (i32)labels[tile_row(base, r, n)];
+            best[r] = __uint_as_float(0x7f800000u);
+            mine[r] = nearest[r] = infinity;
         }
         if (whole) stage_rows(tile, x, n, stride, base, 0, d);
 
@@ -139,13 +142,24 @@ __global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 strid
             }
 #pragma unroll
             for (i32 p = 0; p < POINTS; ++p) {
-                i64 c = first + p;
-                if (c >= k || counts[c] == 0) continue;
+                i32 c = (i32)first + p;
+                if (c >= k) continue;
+                bool empty = counts[c] == 0;
+                double more = spread[c];
 #pragma unroll
                 for (i32 r = 0; r < ROWS; ++r) {
-                    double mean = __dadd_rn((double)acc[r][p], spread[c]);
-                    if (c == own[r]) mine[r] = mean;
-                    else if (mean < nearest[r]) nearest[r] = mean;
+                    double mean = empty ? infinity : __dadd_rn((double)acc[r][p], more);
+                    // Nothing that is not less than infinity is nearer: then it is the first.
+                    bool closer = acc[r][p] < best[r];
+                    if (labelling ? closer || c == 0 : c == own[r]) {
+                        if (closer) best[r] = acc[r][p];
+                        own[r] = c;
+                        // The nearest so far is one of the others now.
+                        if (mine[r] < nearest[r]) nearest[r] = mine[r];
+                        mine[r] = mean;
+                    } else if (mean < nearest[r]) {
+                        nearest[r] = mean;
+                    }
                 }
             }
         }
@@ -167,7 +181,8 @@ __global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 strid
             }
             if (!(fabs(value) <= 1.0)) raise_error(error, ERROR_RANGE);
             else sum += __double2ll_rn(__dmul_rn(value, 1099511627776.0));
-            out[tile_row(base, r, n)] = value;
+            if (values) out[tile_row(base, r, n)] = value;
+            if (labelling) labels[tile_row(base, r, n)] = (LABEL)own[r];
         }
     }
     __syncthreads();
@@ -175,9 +190,10 @@ __global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 strid
     if (threadIdx.x == 0) partial_hi[blockIdx.x] = total.hi, partial_lo[blockIdx.x] = total.lo;
 }
 
-#define OF_LABELS(LABEL)                                                                                              \
-    template __global__ void square_silhouettes<LABEL>(const float*, i64, i64, const LABEL*, const float*, i64, i64, \
-                                                       const double*, const i64*, i32, i32, double*, i64*, u64*, u32*)
+#define OF_LABELS(LABEL)                                                                                               \
+    template __global__ void square_silhouettes<LABEL>(const float*, i64, i64, LABEL*, i32, const float*, i64, i64,    \
+                                                       const double*, const i64*, i32, i32, double*, i32, i64*, u64*, \
+                                                       u32*)
 OF_LABELS(unsigned char);
 OF_LABELS(unsigned short);
 OF_LABELS(int);

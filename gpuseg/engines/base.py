@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.memory import label_bytes
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import Weights
 from gpuseg.core.widesum import WideSum
 from gpuseg.errors import ContractError
@@ -180,8 +181,14 @@ class Engine(Protocol):
         """
         ...
 
-    def label_moments(self, block: Block, labels: LabelArray, k: int, scales: Scales) -> list[Moments]:
-        """Moments of each cluster's rows."""
+    def label_moments(
+        self, block: Block, labels: Sequence[LabelArray], ks: Sequence[int], scales: Scales
+    ) -> list[list[Moments]]:
+        """Moments of each cluster's rows for each model, in one read of the block.
+
+        ``labels[m]`` are those of a model of ``ks[m]`` clusters; a row of none of them belongs nowhere. Rows count
+        once, whatever weights the scales were made for; those of real weights are refused.
+        """
         ...
 
     def silhouette_sums(
@@ -201,13 +208,17 @@ class Engine(Protocol):
     def square_silhouettes(
         self,
         block: Block,
-        labels: LabelArray,
-        centres: npt.NDArray[np.float32],
-        spread: npt.NDArray[np.float64],
-        counts: npt.NDArray[np.int64],
-        out: npt.NDArray[np.float64],
-    ) -> WideSum:
-        """Squared-Euclidean silhouette of each row into ``out``; returns the sum of rint(s * 2**40)."""
+        labels: Sequence[LabelArray],
+        shapes: Sequence[ClusterShape],
+        out: Sequence[npt.NDArray[np.float64]] | None = None,
+        *,
+        labelling: bool = False,
+    ) -> list[WideSum]:
+        """Squared-Euclidean silhouettes of all rows for each model, in one read: the sum of rint(s * 2**40).
+
+        ``out[m]`` receives each row's silhouette. With ``labelling`` the labels are written, not read: the nearest of
+        the shape's centres, as ``assign`` finds it. Distances to all of them are needed anyway, so a pass is saved.
+        """
         ...
 
     def bitmaps(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, Weights
-from gpuseg.engines.base import AssignState
+from gpuseg.engines.base import AssignState, LabelArray
 from gpuseg.errors import ContractError
 
 
@@ -37,3 +39,95 @@ def require_models(
                 f"and {d} features; make both for this block"
             )
             raise ContractError(msg)
+
+
+LABEL_TYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.int32))
+"""Types of labels that kernels read and write."""
+
+
+def require_labels(labels: LabelArray, n_rows: int) -> None:
+    """Refuse labels that a kernel would read beyond their end or in another type.
+
+    Parameters
+    ----------
+    labels : ndarray
+        Given.
+    n_rows : int
+        Rows that they are for.
+
+    Raises
+    ------
+    ContractError
+        If there is not one a row, or they are neither uint8, uint16 nor int32.
+    """
+    if labels.shape != (n_rows,) or labels.dtype not in LABEL_TYPES:
+        msg = (
+            f"labels of shape {labels.shape} and type {labels.dtype} do not fit {n_rows} rows; give each row a uint8, "
+            f"uint16 or int32"
+        )
+        raise ContractError(msg)
+
+
+def require_labelled(labels: Sequence[LabelArray], ks: Sequence[int], mode: WeightMode, n_rows: int) -> None:
+    """Refuse labels or scales that moments of clusters cannot be taken with.
+
+    Raises
+    ------
+    ContractError
+        If labels do not fit, there is not one array of them a model, or scales are those of real weights.
+    """
+    if len(labels) != len(ks):
+        msg = f"{len(labels)} arrays of labels do not fit {len(ks)} models; give one a model"
+        raise ContractError(msg)
+    if mode is WeightMode.REAL:
+        msg = "moments of clusters count rows; scales of mode REAL are for real weights"
+        raise ContractError(msg)
+    for given in labels:
+        require_labels(given, n_rows)
+
+
+def require_shapes(
+    labels: Sequence[LabelArray],
+    shapes: Sequence[ClusterShape],
+    out: Sequence[npt.NDArray[np.float64]] | None,
+    block: tuple[int, ...],
+    *,
+    labelling: bool,
+) -> None:
+    """Refuse labels, shapes of clusters and results that do not belong to one block and to each other.
+
+    Parameters
+    ----------
+    labels, shapes, out : sequence
+        As :meth:`gpuseg.engines.base.Engine.square_silhouettes` takes them.
+    block : tuple of int
+        Shape (d, n).
+    labelling : bool
+        Whether labels are written.
+
+    Raises
+    ------
+    ContractError
+        If they do not fit, labels to be written are too narrow, or one cluster holds all rows.
+    """
+    d, n = block
+    if len(labels) != len(shapes) or (out is not None and len(out) != len(shapes)):
+        found = f"{len(labels)} arrays of labels, {len(shapes)} shapes"
+        values = "" if out is None else f" and {len(out)} results"
+        raise ContractError(f"{found}{values} do not fit each other; give one of each a model")
+    for m, (given, shape) in enumerate(zip(labels, shapes, strict=True)):
+        require_labels(given, n)
+        k = len(shape.centres)
+        size = (n,) if out is None else out[m].shape
+        wanted = (k, d), (k,), (k,), (n,)
+        if (shape.centres.shape, shape.spread.shape, shape.counts.shape, size) != wanted:
+            facts = f"centres {shape.centres.shape}, spread {shape.spread.shape}, counts {shape.counts.shape}"
+            raise ContractError(
+                f"{facts} and out {size} do not fit a block {block}; they are (k, d), (k,), (k,) and (n,)"
+            )
+        if labelling and np.iinfo(given.dtype).max < k - 1:
+            raise ContractError(
+                f"{given.dtype} does not hold the labels of {k} clusters; use label_dtype({k})"
+            )
+        if np.count_nonzero(shape.counts) == 1 and shape.counts.max() > 1:
+            raise ContractError("only one cluster has rows; a silhouette compares it with another")

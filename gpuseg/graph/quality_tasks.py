@@ -5,36 +5,16 @@ Labels come with the task: they are the question, not part of the table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.moments import Moments
+from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import Block
 from gpuseg.graph.memo import MEMO
 from gpuseg.graph.partitions import Partition
 from gpuseg.graph.tasks import Job, prepared_block, require_layout
-
-
-@dataclass(frozen=True)
-class ClusterShape:
-    """What the squared form needs to know of all clusters.
-
-    Parameters
-    ----------
-    centres : ndarray of float32, shape (k, d)
-        Means, in block coordinates.
-    spread : ndarray of float64, shape (k,)
-        Mean squared distance of a cluster's rows to their mean.
-    counts : ndarray of int64, shape (k,)
-        Rows.
-    """
-
-    centres: npt.NDArray[np.float32]
-    spread: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.int64]
 
 
 def label_moments_partition(
@@ -43,7 +23,8 @@ def label_moments_partition(
     """Moments of each cluster's rows in the partition."""
     with MEMO.entry(partition.token, job.bound()) as entry:
         block, _ = prepared_block(entry, partition, job)
-        return job.engine.build().label_moments(block, labels, k, require_layout(job).scales)
+        [found] = job.engine.build().label_moments(block, [labels], [k], require_layout(job).scales)
+        return found
 
 
 def square_silhouettes_partition(
@@ -53,9 +34,7 @@ def square_silhouettes_partition(
     with MEMO.entry(partition.token, job.bound()) as entry:
         block, _ = prepared_block(entry, partition, job)
         values = np.empty(block.shape[1], np.float64)
-        total = job.engine.build().square_silhouettes(
-            block, labels, shape.centres, shape.spread, shape.counts, values
-        )
+        [total] = job.engine.build().square_silhouettes(block, [labels], [shape], [values])
         return values, total
 
 

@@ -10,7 +10,6 @@ import functools
 import math
 import uuid
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,15 +18,14 @@ from sklearn.base import BaseEstimator
 
 from gpuseg.cluster.inputs import open_table
 from gpuseg.cluster.preparing import Prepared, prepare
-from gpuseg.core.moments import Moments
-from gpuseg.core.widesum import WideSum, fraction_to_float
-from gpuseg.engines.base import Engine
+from gpuseg.core.silhouette import MEAN_BITS, ClusterShape, mean_silhouette
+from gpuseg.core.widesum import WideSum
+from gpuseg.engines.base import Engine, label_dtype
 from gpuseg.engines.choose import choose_engine
 from gpuseg.errors import InputError
 from gpuseg.graph.executors import Executor, executor_for
 from gpuseg.graph.memo import memo_bytes
 from gpuseg.graph.quality_tasks import (
-    ClusterShape,
     block_partition,
     label_moments_partition,
     merge_moments,
@@ -37,7 +35,6 @@ from gpuseg.graph.tasks import Job
 
 METRICS = ("euclidean", "sqeuclidean")
 
-_MEAN_BITS = 40
 _DISTANCE_BITS = 50
 _SUM_BITS = 62
 _TABLE_CELLS = 1 << 20
@@ -194,21 +191,13 @@ def _codes(labels: Any, n_rows: int) -> tuple[npt.NDArray[np.int32], int]:
 
 
 def _squared(executor: Executor, prepared: Prepared, codes: npt.NDArray[np.int32], k: int) -> Silhouettes:
-    parts = np.split(codes, prepared.first_rows[1:])
+    parts = np.split(codes.astype(label_dtype(k)), prepared.first_rows[1:])
     moments = executor.reduce(label_moments_partition, merge_moments, prepared.job, k, each=parts)
-    shape = cluster_shape(moments)
+    shape = ClusterShape.of(moments)
     results = executor.map(square_silhouettes_partition, prepared.job, shape, each=parts)
     values = np.concatenate([part for part, _ in results])
     total = functools.reduce(WideSum.merge, [part for _, part in results])
-    return Silhouettes(values, _mean(total.to_ints()[0], codes.size), "sqeuclidean")
-
-
-def cluster_shape(moments: list[Moments]) -> ClusterShape:
-    """Centre, spread and count of each cluster from its exact moments."""
-    centres = np.stack([part.mean() for part in moments]).astype(np.float32)
-    spread = [fraction_to_float(sum(part.variance_fractions(), Fraction(0))) for part in moments]
-    counts = [part.mass.to_fractions()[0].numerator for part in moments]
-    return ClusterShape(centres, np.array(spread, np.float64), np.array(counts, np.int64))
+    return Silhouettes(values, mean_silhouette(total.to_ints()[0], codes.size), "sqeuclidean")
 
 
 def _euclidean(
@@ -228,8 +217,8 @@ def _euclidean(
         sums = np.zeros((rows.shape[1], k), np.int64)
         engine.silhouette_sums(rows, others, starts, exponent, sums)
         values[low : low + rows_a_time] = from_distance_sums(sums, codes[low : low + rows_a_time], counts)
-    total = sum(np.rint(np.ldexp(values, _MEAN_BITS)).astype(np.int64).tolist())
-    return Silhouettes(values, _mean(total, n), "euclidean")
+    total = sum(np.rint(np.ldexp(values, MEAN_BITS)).astype(np.int64).tolist())
+    return Silhouettes(values, mean_silhouette(total, n), "euclidean")
 
 
 def distance_exponent(prepared: Prepared, n: int) -> int:
@@ -256,7 +245,3 @@ def from_distance_sums(
     values: npt.NDArray[np.float64] = np.divide(b - a, larger, out=np.zeros(codes.size), where=larger > 0.0)
     values[alone] = 0.0
     return values
-
-
-def _mean(total: int, n: int) -> float:
-    return fraction_to_float(Fraction(total, n << _MEAN_BITS))

@@ -139,6 +139,10 @@ def silhouette(make: MakeDevice) -> None:
     for order, one in product(ORDERS, tests.module.SQUARE_SIZES[1:3]):
         squares(make, 513, 3, 9, "offset", np.uint8, one, order, 3)
         squares(make, 32, 2, 4, "duplicates", np.uint8, one, order, 4)
+    labels = tests.test_labelling_equals_labels_first_and_silhouettes_after
+    for order, one in product(ORDERS, tests.module.SQUARE_SIZES[1:3]):
+        labels(make, 129, 3, 9, "ties", np.uint16, one, order, 5)
+    tests.test_a_row_at_no_finite_distance_is_the_first_clusters(make)
     for order in ORDERS:
         tests.test_every_rounding_is_half_to_even(make, order)
     for exponent in (-150, 0, 124):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuseg.core.moments import FeatureRange, Layout, Scales
+from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.engines.base import METRICS, AssignState, Engine
 from gpuseg.engines.cpu.engine import CpuEngine
@@ -97,11 +98,11 @@ def test_moments(make_engine, dtype, n, d, kind, weighting, tile_bytes, order, s
 def test_label_moments(make_engine, n, d, kind, weighting, tile_bytes, order, seed):
     del weighting
     part, engine = Part(kind, "none", n, d, seed), make_engine(tile_bytes, order, seed)
-    labels = np.random.default_rng(seed).integers(0, 3, n).astype(np.int32)
-    found = engine.label_moments(part.block, labels, 4, part.scales)
-    wanted = CPU.label_moments(part.block, labels, 4, part.scales)
-    assert len(found) == 4
-    assert all(same(a, b) for a, b in zip(found, wanted, strict=True))
+    labels = [np.random.default_rng(seed).integers(0, 3, n).astype(dtype) for dtype in (np.int32, np.uint8)]
+    found = engine.label_moments(part.block, labels, [4, 3], part.scales)
+    wanted = CPU.label_moments(part.block, labels, [4, 3], part.scales)
+    assert [len(model) for model in found] == [4, 3]
+    assert all(same(a, b) for x, y in zip(found, wanted, strict=True) for a, b in zip(x, y, strict=True))
 
 
 @cases
@@ -166,13 +167,16 @@ def test_silhouettes(make_engine, n, d, kind, weighting, tile_bytes, order, seed
     CPU.silhouette_sums(part.block, part.block, starts, exponent, wanted)
     assert np.array_equal(found, wanted)
 
-    labels = rng.integers(0, 3, n).astype(np.int32)
-    few, spread = centres(part.rows, 3, seed), rng.random(3)
-    counts = np.bincount(labels, minlength=3).astype(np.int64)
-    values, expected = np.full(n, np.nan), np.full(n, np.nan)
-    total = engine.square_silhouettes(part.block, labels, few, spread, counts, values)
-    assert same(total, CPU.square_silhouettes(part.block, labels, few, spread, counts, expected))
-    assert values.tobytes() == expected.tobytes()
+    few = [ClusterShape(centres(part.rows, k, seed), rng.random(k), rng.integers(1, 9, k)) for k in (3, 300)]
+    for labelling in (False, True):
+        labels = [rng.integers(0, 3, n).astype(dtype) for dtype in (np.uint8, np.int32)]
+        copies = [given.copy() for given in labels]
+        values, expected = ([np.full(n, np.nan) for _ in few] for _ in range(2))
+        totals = engine.square_silhouettes(part.block, labels, few, values, labelling=labelling)
+        assert totals == CPU.square_silhouettes(part.block, copies, few, expected, labelling=labelling)
+        assert engine.square_silhouettes(part.block, labels, few, labelling=labelling) == totals
+        for a, b in zip((*values, *labels), (*expected, *copies), strict=True):
+            assert a.tobytes() == b.tobytes()
 
 
 @given(

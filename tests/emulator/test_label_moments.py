@@ -68,7 +68,7 @@ def test_equals_the_oracle_and_the_cpu_engine(make_device, n, d, k, kind, dtype,
         assert moments.mass.to_fractions() == [mass]
         assert moments.total.to_ints() == total
         assert moments.square.to_ints() == square
-    wanted = CpuEngine(n_jobs=2).label_moments(np.ascontiguousarray(rows.T), labels, k, scales)
+    [wanted] = CpuEngine(n_jobs=2).label_moments(np.ascontiguousarray(rows.T), [labels], [k], scales)
     assert len(found) == len(wanted) == k
     assert all(same(a, b) for a, b in zip(found, wanted, strict=True))
 
@@ -77,8 +77,8 @@ def test_equals_the_oracle_and_the_cpu_engine(make_device, n, d, k, kind, dtype,
 def test_no_size_and_no_order_changes_a_bit(make_device, order):
     rows, labels, scales = partition("offset", 1000, 5, 70, np.uint8, 3)
     block = np.ascontiguousarray(rows.T)
-    wanted = CpuEngine(n_jobs=1).label_moments(block, labels, 70, scales)
-    found = [label_moments(make_device(order), block, labels, 70, scales)]
+    [wanted] = CpuEngine(n_jobs=1).label_moments(block, [labels], [70], scales)
+    found = label_moments(make_device(order), block, [labels, labels], [70, 70], scales)
     found += [on_device(make_device(order), rows, labels, 70, scales, sizes) for sizes in SIZES]
     assert all(same(a, b) for one in found for a, b in zip(one, wanted, strict=True))
 
@@ -106,7 +106,7 @@ def test_rows_of_no_cluster_belong_nowhere(make_device):
     spoilt[::3], spoilt[1::3] = np.nan, 1e30
     for sizes in SIZES:
         found = on_device(make_device(), spoilt, labels, 7, scales, sizes)
-        wanted = CpuEngine(n_jobs=1).label_moments(np.ascontiguousarray(rows.T), labels, 7, scales)
+        [wanted] = CpuEngine(n_jobs=1).label_moments(np.ascontiguousarray(rows.T), [labels], [7], scales)
         assert all(same(a, b) for a, b in zip(found, wanted, strict=True))
 
 
@@ -118,7 +118,7 @@ def test_more_tiles_than_the_grid_takes(make_device, monkeypatch, sizes, order):
     device = make_device(order)
     found = on_device(device, rows, labels, 5, scales, sizes)
     assert device.launches[0].grid == (1, 4, 1)
-    wanted = CpuEngine(n_jobs=1).label_moments(np.ascontiguousarray(rows.T), labels, 5, scales)
+    [wanted] = CpuEngine(n_jobs=1).label_moments(np.ascontiguousarray(rows.T), [labels], [5], scales)
     assert all(same(a, b) for a, b in zip(found, wanted, strict=True))
 
 
@@ -150,10 +150,10 @@ def test_labels_and_scales_that_do_not_fit_are_refused(make_device):
     block = np.ascontiguousarray(rows.T)
     for wrong in (labels[:19], labels.astype(np.int64)):
         with pytest.raises(ContractError, match="give each row a uint8"):
-            label_moments(make_device(), block, wrong, 3, scales)
+            label_moments(make_device(), block, [wrong], [3], scales)
     with pytest.raises(ContractError, match="real weights"):
-        label_moments(make_device(), block, labels, 3, replace(scales, mode=WeightMode.REAL))
-    assert label_moments(make_device(), block, labels, 0, scales) == []
+        label_moments(make_device(), block, [labels], [3], replace(scales, mode=WeightMode.REAL))
+    assert label_moments(make_device(), block, [labels], [0], scales) == [[]]
 
 
 def test_launches_fit_the_rows(make_device):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpuseg.core.silhouette import ClusterShape
 from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.engines.device.silhouette import (
     silhouette_sums,
@@ -230,6 +231,14 @@ def squares_on_device(device, rows, labels, points, spread, counts, sizes):
     return device.to_host(values), total
 
 
+def labels_on_device(device, rows, dtype, points, spread, counts, sizes):
+    """Labels, silhouettes and their sum, of rows that have no labels yet."""
+    columns = (np.ascontiguousarray(rows.T), np.full(len(rows), 77, dtype), np.ascontiguousarray(points.T))
+    x, labels, centres_, *shape = map(device.to_device, (*columns, spread, counts))
+    values, total = square_silhouettes_on_device(device, x, labels, centres_, *shape, labelling=True, **sizes)
+    return device.to_host(labels), device.to_host(values), total
+
+
 @given(
     n=st.sampled_from([*ROWS, 511, 513]),
     d=st.integers(1, 6),
@@ -249,9 +258,49 @@ def test_squared_silhouettes_equal_the_oracle_and_the_cpu_engine(
     assert values.tolist() == wanted
     assert total.to_ints() == [wanted_total]
     out = np.full(n, np.nan)
-    block = np.ascontiguousarray(rows.T)
-    assert CpuEngine(n_jobs=2).square_silhouettes(block, labels, points, spread, counts, out) == total
+    block, shape = np.ascontiguousarray(rows.T), ClusterShape(points, spread, counts)
+    assert CpuEngine(n_jobs=2).square_silhouettes(block, [labels], [shape], [out]) == [total]
     assert same(out, values)
+
+
+@given(
+    n=st.sampled_from([*ROWS, 511, 513]),
+    d=st.integers(1, 6),
+    k=st.integers(2, 20),
+    kind=st.sampled_from(KINDS),
+    dtype=st.sampled_from(LABEL_TYPES),
+    sizes=st.sampled_from(SQUARE_SIZES),
+    order=st.sampled_from(ORDERS),
+    seed=st.integers(0, 2**32),
+)
+def test_labelling_equals_labels_first_and_silhouettes_after(
+    make_device, n, d, k, kind, dtype, sizes, order, seed
+):
+    rows, _, points, spread, counts = labelled(kind, n, d, k, dtype, seed)
+    device = make_device(order, seed)
+    labels, values, total = labels_on_device(device, rows, dtype, points, spread, counts, sizes)
+    assert labels.tolist() == oracle.nearest(rows, points)
+    wanted, wanted_total = oracle.squared(rows, labels.tolist(), points, spread.tolist(), counts.tolist())
+    assert values.tolist() == wanted
+    assert total.to_ints() == [wanted_total]
+    fresh, out = np.full(n, 77, dtype), np.full(n, np.nan)
+    block, shape = np.ascontiguousarray(rows.T), ClusterShape(points, spread, counts)
+    found = CpuEngine(n_jobs=2).square_silhouettes(block, [fresh], [shape], [out], labelling=True)
+    assert found == [total]
+    assert same(fresh, labels)
+    assert same(out, values)
+
+
+def test_a_row_at_no_finite_distance_is_the_first_clusters(make_device):
+    # Chains that overflow to infinity are less than nothing: the first cluster, and a silhouette that is no number.
+    rows, points = np.zeros((3, 1), np.float32), np.full((2, 1), 2.0**100, np.float32)
+    device, counts = make_device(), np.array([1, 1])
+    labels, values, _ = labels_on_device(device, rows, np.uint8, points, np.zeros(2), counts, {})
+    assert labels.tolist() == [0, 0, 0]
+    assert values.tolist() == [0.0] * 3
+    fresh, shape = np.full(3, 7, np.uint8), ClusterShape(points, np.zeros(2), counts)
+    CpuEngine(1).square_silhouettes(rows.T.copy(), [fresh], [shape], labelling=True)
+    assert fresh.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -259,9 +308,11 @@ def test_no_size_and_no_order_changes_a_squared_silhouette(make_device, order):
     rows, labels, points, spread, counts = labelled("offset", 1100, 4, 19, np.uint8, 6)
     block = np.ascontiguousarray(rows.T)
     out, again = np.full(1100, np.nan), np.full(1100, np.nan)
-    total = CpuEngine(n_jobs=1).square_silhouettes(block, labels, points, spread, counts, out)
-    assert square_silhouettes(make_device(order), block, labels, points, spread, counts, again) == total
+    shape = ClusterShape(points, spread, counts)
+    [total] = CpuEngine(n_jobs=1).square_silhouettes(block, [labels], [shape], [out])
+    assert square_silhouettes(make_device(order), block, [labels], [shape], [again]) == [total]
     assert same(again, out)
+    assert square_silhouettes(make_device(order), block, [labels], [shape]) == [total]
     for sizes in SQUARE_SIZES:
         values, found = squares_on_device(make_device(order), rows, labels, points, spread, counts, sizes)
         assert found == total
@@ -298,7 +349,8 @@ def test_labels_and_shapes_of_squared_silhouettes_that_do_not_fit_are_refused(ma
     labels = np.arange(9, dtype=np.int32) % 3
 
     def run(labels=labels, points=points, spread=shape[0], counts=shape[1], n_out=9):
-        return square_silhouettes(make_device(), block, labels, points, spread, counts, np.empty(n_out))
+        one = ClusterShape(points, spread, counts)
+        return square_silhouettes(make_device(), block, [labels], [one], [np.empty(n_out)])
 
     run()
     for wrong in (np.where(labels == 1, 3, labels), np.where(labels == 1, -1, labels)):
@@ -315,8 +367,23 @@ def test_labels_and_shapes_of_squared_silhouettes_that_do_not_fit_are_refused(ma
     ):
         with pytest.raises(ContractError, match="do not fit a block"):
             run(**wrong)
+    with pytest.raises(ContractError, match="only one cluster has rows"):
+        run(counts=np.array([9, 0, 0]), labels=np.zeros(9, np.int32))
     with pytest.raises(ContractError, match="not finite"):
-        run(counts=np.array([9, 0, 0]), labels=np.zeros(9, np.int32))  # no other cluster to be nearer to
+        run(spread=np.array([np.inf, 1.0, 1.0]))
+
+
+def test_labels_and_results_are_left_alone_where_one_model_is_refused(make_device):
+    block, labels, values = np.zeros((1, 9), np.float32), np.full(9, 7, np.uint8), np.full(9, 0.5)
+    sound = ClusterShape(np.zeros((2, 1), np.float32), np.ones(2), np.array([4, 5]))
+    wrong = replace(sound, spread=np.full(2, np.inf))
+    for labelling in (True, False):
+        with pytest.raises(ContractError):
+            square_silhouettes(
+                make_device(), block, [labels, labels], [sound, wrong], [values, values], labelling=labelling
+            )
+    assert labels.tolist() == [7] * 9
+    assert values.tolist() == [0.5] * 9
 
 
 def test_launches_of_squared_silhouettes_fit_the_rows(make_device):

@@ -126,16 +126,22 @@ def _silhouette(d: int, k: int) -> Case:
     )  # fmt: skip
 
 
-def _square_silhouettes(d: int, k: int) -> Case:
+def _square_silhouettes(d: int, k: int, *, labelling: bool = False) -> Case:
+    """Silhouettes of labelled rows; or of rows that get their labels with it, of which the mean alone is wanted."""
+
     def run(device: EmulatedDevice, n: int) -> None:
         labels = device.to_device((np.arange(n) % k).astype(np.uint8))
         counts = np.bincount(np.arange(n) % k, minlength=k)
         facts = device.to_device(_table(k, d, seed=2)), device.to_device(np.ones(k)), device.to_device(counts)
-        square_silhouettes_on_device(device, device.to_device(_table(n, d)), labels, *facts)
+        x = device.to_device(_table(n, d))
+        square_silhouettes_on_device(
+            device, x, labels, *facts, labelling=labelling, want_values=not labelling
+        )
 
     return Case(
-        f"squared silhouette d={d} k={k}", "square_silhouettes", run, 16_384, 10_000_000,
-        compulsory=lambda n: (4.0 * d + 9) * n,
+        f"squared silhouette{' and labels' if labelling else ''} d={d} k={k}",
+        "square_silhouettes", run, 16_384, 10_000_000,
+        compulsory=lambda n: (4.0 * d + (1 if labelling else 9)) * n,
         work=lambda n: Work(float32=2.0 * d * k * n, float64=4.0 * k * n),
     )  # fmt: skip
 
@@ -317,6 +323,7 @@ CASES = (
     _silhouette(8, 8),
     _silhouette(32, 8),
     _square_silhouettes(8, 8),
+    _square_silhouettes(8, 8, labelling=True),
     _label_moments(8, 8),
     *(_scan(8, row_major=row_major) for row_major in (True, False)),
     _scan(8, row_major=True, weighted=True),

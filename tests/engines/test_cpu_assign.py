@@ -299,8 +299,8 @@ def test_what_a_kernel_would_read_beyond_its_end_is_refused():
     real = Scales(WeightMode.REAL, task.scales.exponent, task.scales.square_exponent)
     with pytest.raises(ContractError, match="weights of mode NONE do not fit scales of mode REAL"):
         engine.assign(task.block, task.weights, [centres], [task.fresh(3)], real)
-    with pytest.raises(ContractError, match="weights of mode NONE do not fit scales of mode REAL"):
-        engine.label_moments(task.block, np.zeros(20, np.uint8), 1, real)
+    with pytest.raises(ContractError, match="scales of mode REAL are for real weights"):
+        engine.label_moments(task.block, [np.zeros(20, np.uint8)], [1], real)
     half = Weights.of(np.full(10, 0.5), WeightMode.REAL)
     with pytest.raises(ContractError, match="10 weights do not fit a block of 20 rows"):
         engine.moments(task.rows, half, real)

@@ -236,7 +236,7 @@ def test_moments_by_label_are_moments_of_the_rows(data, k, seed):
     n, d = rows.shape
     labels = np.random.default_rng(seed).integers(0, k, n).astype(np.uint8)
     scales = Scales.of(np.abs(rows).max(axis=0).astype(np.float64), WeightRange.of(None, n))
-    found = CpuEngine(2).label_moments(np.ascontiguousarray(rows.T), labels, k, scales)
+    [found] = CpuEngine(2).label_moments(np.ascontiguousarray(rows.T), [labels], [k], scales)
     assert [contents(state) for state in found] == [
         expected_moments(rows[labels == c].reshape(-1, d), None, scales) for c in range(k)
     ]

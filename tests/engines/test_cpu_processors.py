@@ -25,6 +25,7 @@ def silhouettes() -> str:
     """Fingerprint of both silhouettes of the golden rows."""
     import numpy as np
 
+    from gpuseg.core.silhouette import ClusterShape
     from gpuseg.engines.cpu.engine import CpuEngine
     from tests.golden.families import _data
 
@@ -33,8 +34,11 @@ def silhouettes() -> str:
     engine = CpuEngine(1)
     engine.silhouette_sums(block, block, np.array([0, 37, _data.N]), 30, sums)
     labels, counts = np.arange(_data.N, dtype=np.uint8) % 2, np.array([45, 45])
-    engine.square_silhouettes(block, labels, _data.rows()[:2], np.array([0.5, 0.25]), counts, values)
-    return fingerprint.of_parts([fingerprint.of_array(sums), fingerprint.of_array(values)])
+    shape = ClusterShape(_data.rows()[:2], np.array([0.5, 0.25]), counts)
+    engine.square_silhouettes(block, [labels], [shape], [values])
+    nearest = np.empty(_data.N)
+    engine.square_silhouettes(block, [labels], [shape], [nearest], labelling=True)
+    return fingerprint.of_parts(list(map(fingerprint.of_array, [sums, values, labels, nearest])))
 
 
 @pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="names x86-64 processors")

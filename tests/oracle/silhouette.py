@@ -29,3 +29,8 @@ def squared(rows, labels, centres, spread, counts) -> tuple[list[float], int]:
         b = min((mean[c] for c in mean if c != own), default=math.inf)
         values.append((b - a) / max(a, b) if max(a, b) > 0 else 0.0)
     return values, sum(sums.fixed(v, 40) for v in values)
+
+
+def nearest(rows, centres) -> list[int]:
+    """Label of each row: the first of its nearest centres."""
+    return [distances.index(min(distances)) for distances in floats.chain(rows, centres).tolist()]

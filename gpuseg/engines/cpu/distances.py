@@ -1,4 +1,4 @@
-"""numba kernels for distances (CPU engine): seeding steps, distance tables, silhouettes.
+"""numba kernels for distances (CPU engine): seeding steps, distance tables, sums of silhouettes.
 
 All of them evaluate the float32 chain of ONE_ANSWER section 5, sixteen rows a register.
 """
@@ -232,35 +232,3 @@ def silhouette_rows(x, stride, start, stop, y, y_stride, starts, k, d, scale, ou
                     dist = np.sqrt(chain(y, y_stride, j, point, d))
                     total += bits_f64(np.float64(dist) * scale + MAGIC) - MAGIC_BITS
                 out[i + r, c] += total
-
-
-@kernel
-def square_silhouette_rows(x, stride, start, stop, labels, centres, k, d, spread, counts, out):
-    """Squared-Euclidean silhouette of rows [start, stop) into ``out``; returns the sum of rint(s * 2**40).
-
-    The mean squared distance of a row to cluster c is d2(row, centre) + spread[c]; the own cluster's mean leaves the
-    row itself out by the factor N / (N - 1).
-    """
-    total = np.int64(0)
-    unit = np.float64(1 << 40)
-    for i in range(start, stop):
-        own = np.int64(labels[i])
-        value = np.float64(0.0)
-        if counts[own] > 1:
-            size = np.float64(counts[own])
-            a = np.float64(0.0)
-            b = np.inf
-            for c in range(k):
-                if counts[c] == 0:
-                    continue
-                mean = np.float64(chain(x, stride, i, centres[c * d : c * d + d], d)) + spread[c]
-                if c == own:
-                    a = mean * size / (size - 1.0)
-                elif mean < b:
-                    b = mean
-            larger = max(a, b)
-            if larger > 0.0:
-                value = (b - a) / larger
-        out[i] = value
-        total += bits_f64(value * unit + MAGIC) - MAGIC_BITS
-    return total

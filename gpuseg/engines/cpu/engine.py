@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +15,17 @@ import numpy.typing as npt
 from gpuseg.core.binsum import N_BINS, BinSum
 from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, WeightRange, Weights, counting
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import AssignResult, AssignState, Block, LabelArray, Metric, require_distances
-from gpuseg.engines.checks import require_models, require_weights
-from gpuseg.engines.cpu import assigning, distances, preparing, records
+from gpuseg.engines.checks import require_labelled, require_models, require_shapes, require_weights
+from gpuseg.engines.cpu import assigning, distances, labelled, preparing, records
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
+from gpuseg.errors import ContractError
 
 _NO_FLOATS = np.empty(0, np.float32)
+_NO_DOUBLES = np.empty(0, np.float64)
 _NO_MASK = np.empty(0, np.bool_)
 _MODEL_CHUNK_BYTES = 1 << 19
 """Rows of several models advance in chunks of this size, so that the second model finds them in the cache."""
@@ -134,12 +136,12 @@ class CpuEngine:
         for state in states:
             # An exception half-way must not leave labels and sums that disagree.
             state.sums = state.kept = None
-        row_chunk = n if len(centres) == 1 else max(4096, _MODEL_CHUNK_BYTES // (4 * d) // 16 * 16)
+        row_chunk = self._model_chunk(n, d, len(centres))
 
         def work(start: int, stop: int) -> list[tuple[_Limbs, _Limbs, _Limbs, int]]:
             parts = [(_Limbs(c.size), _Limbs(len(c) * mass_bins), _Limbs(N_BINS)) for c in centres]
             moved = [0] * len(centres)
-            for low in range(start, stop, max(row_chunk, 1)):
+            for low in range(start, stop, row_chunk):
                 for m, (c, (total, mass, bins)) in enumerate(zip(centres, parts, strict=True)):
                     moved[m] += assigning.assign_rows(
                         flat, n, low, min(low + row_chunk, stop), c.reshape(-1), d, len(c),
@@ -225,14 +227,27 @@ class CpuEngine:
             self._ranges(n),
         )
 
-    def label_moments(self, block: Block, labels: LabelArray, k: int, scales: Scales) -> list[Moments]:
+    def label_moments(
+        self, block: Block, labels: Sequence[LabelArray], ks: Sequence[int], scales: Scales
+    ) -> list[list[Moments]]:
         """Moments of each cluster's rows: see :meth:`gpuseg.engines.base.Engine.label_moments`."""
-        return [
-            self.moments(
-                np.ascontiguousarray(block[:, np.flatnonzero(labels == c)]).T, Weights.ones(), scales
-            )
-            for c in range(k)
-        ]
+        d, n = block.shape
+        require_labelled(labels, ks, scales.mode, n)
+        flat, scale = block.reshape(-1), _powers(scales.exponent)
+        step = self._model_chunk(n, d, len(ks))
+
+        def work(start: int, stop: int) -> list[tuple[npt.NDArray[np.int64], _Limbs, _Limbs]]:
+            parts = [(np.zeros(k, np.int64), _Limbs(k * d), _Limbs(k * d)) for k in ks]
+            for low in range(start, stop, step):
+                for given, k, (count, total, square) in zip(labels, ks, parts, strict=True):
+                    labelled.label_moments_rows(
+                        flat, n, low, min(low + step, stop), given, k, d, scale, count,
+                        total.hi, total.lo, square.hi, square.lo,
+                    )  # fmt: skip
+            return parts
+
+        done = run_parallel(work, self._ranges(n))
+        return [_cluster_moments([thread[m] for thread in done], k, d, scales) for m, k in enumerate(ks)]
 
     def silhouette_sums(
         self,
@@ -258,39 +273,60 @@ class CpuEngine:
     def square_silhouettes(
         self,
         block: Block,
-        labels: LabelArray,
-        centres: npt.NDArray[np.float32],
-        spread: npt.NDArray[np.float64],
-        counts: npt.NDArray[np.int64],
-        out: npt.NDArray[np.float64],
-    ) -> WideSum:
+        labels: Sequence[LabelArray],
+        shapes: Sequence[ClusterShape],
+        out: Sequence[npt.NDArray[np.float64]] | None = None,
+        *,
+        labelling: bool = False,
+    ) -> list[WideSum]:
         """Squared-Euclidean silhouettes: see :meth:`gpuseg.engines.base.Engine.square_silhouettes`."""
+        require_shapes(labels, shapes, out, block.shape, labelling=labelling)
         d, n = block.shape
+        flat = block.reshape(-1)
         # A kernel's int64 total takes 2**22 terms below 2**40.
-        step = min(preparing.BLOCK_MASS, max(1, -(-n // thread_count(self.n_jobs))))
-        totals: list[Any] = run_parallel(
-            lambda start, stop: distances.square_silhouette_rows(
-                block.reshape(-1),
-                n,
-                start,
-                stop,
-                labels,
-                centres.reshape(-1),
-                len(centres),
-                d,
-                spread,
-                counts,
-                out,
-            ),
-            [(low, min(low + step, n)) for low in range(0, n, int(step))] or [(0, 0)],
-        )
-        return WideSum.from_ints([sum(int(total) for total in totals)], ())
+        step = min(int(preparing.BLOCK_MASS), self._model_chunk(n, d, len(shapes)))
+        bad = np.zeros(1, np.int64)
+
+        def work(start: int, stop: int) -> list[int]:
+            totals = [0] * len(shapes)
+            for low in range(start, stop, step):
+                for m, (given, shape) in enumerate(zip(labels, shapes, strict=True)):
+                    # Labels that are only read may be read-only.
+                    fresh = given if labelling else np.empty(0, given.dtype)
+                    values = _NO_DOUBLES if out is None else out[m]
+                    totals[m] += labelled.square_silhouette_rows(
+                        flat, n, low, min(low + step, stop), given, labelling, fresh, shape.centres.reshape(-1),
+                        len(shape.centres), d, shape.spread, shape.counts, values, out is not None, bad,
+                    )  # fmt: skip
+            return totals
+
+        done = run_parallel(work, self._ranges(n))
+        if bad[0]:
+            raise ContractError(
+                "a label is not one of 0 .. k - 1; label the rows with the clusters they are compared by"
+            )
+        return [WideSum.from_ints([sum(totals)], ()) for totals in zip(*done, strict=True)]
+
+    @staticmethod
+    def _model_chunk(n_rows: int, d: int, n_models: int) -> int:
+        """Rows that models take turns at: all of them for one model, else what stays in the cache."""
+        return max(n_rows, 1) if n_models == 1 else max(4096, _MODEL_CHUNK_BYTES // (4 * d) // 16 * 16)
 
     bitmaps = staticmethod(records.bitmaps)
     first_periods = staticmethod(records.first_periods)
     triangle = staticmethod(records.triangle)
     revenue = staticmethod(records.revenue)
     category_sums = staticmethod(records.category_sums)
+
+
+def _cluster_moments(
+    parts: list[tuple[npt.NDArray[np.int64], _Limbs, _Limbs]], k: int, d: int, scales: Scales
+) -> list[Moments]:
+    """Moments of a model's clusters: what every thread found, merged."""
+    mass = WideSum.from_int64(np.sum([count for count, _, _ in parts], axis=0, dtype=np.int64))
+    total = functools.reduce(WideSum.merge, [total.wide(k, d) for _, total, _ in parts])
+    square = functools.reduce(WideSum.merge, [square.wide(k, d) for _, _, square in parts])
+    return [Moments(mass[c], total[c], square[c], scales.exponent, scales.square_exponent) for c in range(k)]
 
 
 def _powers(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -299,3 +299,90 @@ def sum_i64(typingctx, value):
         return _intrinsic_call(builder, f"llvm.vector.reduce.add.v{LANES}i64", _I64, args)
 
     return types.int64(vec_i64), codegen
+
+
+@intrinsic
+def widen(typingctx, value):
+    """Lanewise float32 to float64, exact."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fpext(args[0], _LLVM["vec_f64"])
+
+    return vec_f64(vec_f32), codegen
+
+
+@intrinsic
+def add_f64(typingctx, a, b):
+    """Lanewise a + b in float64."""
+    return vec_f64(vec_f64, vec_f64), lambda context, builder, signature, args: builder.fadd(*args)
+
+
+@intrinsic
+def sub_f64(typingctx, a, b):
+    """Lanewise a - b in float64."""
+    return vec_f64(vec_f64, vec_f64), lambda context, builder, signature, args: builder.fsub(*args)
+
+
+@intrinsic
+def mul_f64(typingctx, a, b):
+    """Lanewise a * b in float64."""
+    return vec_f64(vec_f64, vec_f64), lambda context, builder, signature, args: builder.fmul(*args)
+
+
+@intrinsic
+def div_f64(typingctx, a, b):
+    """Lanewise a / b in float64."""
+    return vec_f64(vec_f64, vec_f64), lambda context, builder, signature, args: builder.fdiv(*args)
+
+
+@intrinsic
+def less_f64(typingctx, a, b):
+    """Lanewise a < b (ordered: NaN is never less)."""
+    return vec_mask(vec_f64, vec_f64), lambda context, builder, signature, args: builder.fcmp_ordered(
+        "<", *args
+    )
+
+
+@intrinsic
+def select_f64(typingctx, mask, a, b):
+    """Lanewise ``a if mask else b`` on float64 lanes."""
+    return vec_f64(vec_mask, vec_f64, vec_f64), lambda context, builder, signature, args: builder.select(
+        *args
+    )
+
+
+@intrinsic
+def equal_i32(typingctx, a, b):
+    """Lanewise a == b on int32 lanes."""
+    return vec_mask(vec_i32, vec_i32), lambda context, builder, signature, args: builder.icmp_unsigned(
+        "==", *args
+    )
+
+
+@intrinsic
+def both(typingctx, a, b):
+    """Lanewise a and b."""
+    return vec_mask(vec_mask, vec_mask), lambda context, builder, signature, args: builder.and_(*args)
+
+
+@intrinsic
+def bits_of(typingctx, value):
+    """Lanewise bit patterns of float64 as int64."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], _LLVM["vec_i64"])
+
+    return vec_i64(vec_f64), codegen
+
+
+@intrinsic
+def store_f64(typingctx, array, offset, value):
+    """Store sixteen float64 lanes."""
+    sig = types.void(array, types.intp, vec_f64)
+
+    def codegen(context, builder, signature, args):
+        pointer = _element_pointer(context, builder, signature.args[0], args[0], args[1], _LLVM["vec_f64"])
+        builder.store(args[2], pointer, align=8)
+        return context.get_dummy_value()
+
+    return sig, codegen

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import Weights
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import (
@@ -24,7 +25,7 @@ from gpuseg.engines.base import (
     Metric,
     require_distances,
 )
-from gpuseg.engines.checks import require_models, require_weights
+from gpuseg.engines.checks import require_labelled, require_models, require_shapes, require_weights
 from gpuseg.engines.device.categories import category_sums
 from gpuseg.engines.device.cohort import bitmaps, first_periods, revenue, triangle
 from gpuseg.engines.device.distance import distances
@@ -132,19 +133,26 @@ class DeviceEngine:
         parts: list[Moments] = self._run(n, row_bytes, cut, work)
         return functools.reduce(Moments.merge, parts)
 
-    def label_moments(self, block: Block, labels: LabelArray, k: int, scales: Scales) -> list[Moments]:
+    def label_moments(
+        self, block: Block, labels: Sequence[LabelArray], ks: Sequence[int], scales: Scales
+    ) -> list[list[Moments]]:
         """Moments of each cluster's rows: see :meth:`gpuseg.engines.base.Engine.label_moments`."""
         d, n = block.shape
+        require_labelled(labels, ks, scales.mode, n)
 
         def cut(start: int, stop: int) -> list[HostArray]:
-            return [block[:, start:stop], labels[start:stop]]
+            return [block[:, start:stop], *(given[start:stop] for given in labels)]
 
-        def work(device: Device, start: int, stop: int, arrays: Sequence[HostArray]) -> list[Moments]:
+        def work(device: Device, start: int, stop: int, arrays: Sequence[HostArray]) -> list[list[Moments]]:
             del start, stop
-            return label_moments(device, arrays[0], arrays[1], k, scales)
+            return label_moments(device, arrays[0], arrays[1:], ks, scales)
 
-        parts: list[list[Moments]] = self._run(n, 4 * d + labels.itemsize, cut, work)
-        return [functools.reduce(Moments.merge, found) for found in zip(*parts, strict=True)]
+        row_bytes = 4 * d + sum(given.itemsize for given in labels)
+        tiles: list[list[list[Moments]]] = self._run(n, row_bytes, cut, work)
+        return [
+            [functools.reduce(Moments.merge, cluster) for cluster in zip(*parts, strict=True)]
+            for parts in zip(*tiles, strict=True)
+        ]
 
     def assign(
         self,
@@ -262,26 +270,33 @@ class DeviceEngine:
     def square_silhouettes(
         self,
         block: Block,
-        labels: LabelArray,
-        centres: npt.NDArray[np.float32],
-        spread: npt.NDArray[np.float64],
-        counts: npt.NDArray[np.int64],
-        out: npt.NDArray[np.float64],
-    ) -> WideSum:
+        labels: Sequence[LabelArray],
+        shapes: Sequence[ClusterShape],
+        out: Sequence[npt.NDArray[np.float64]] | None = None,
+        *,
+        labelling: bool = False,
+    ) -> list[WideSum]:
         """Squared-Euclidean silhouettes: see :meth:`gpuseg.engines.base.Engine.square_silhouettes`."""
         d, n = block.shape
+        require_shapes(labels, shapes, out, block.shape, labelling=labelling)
 
         def cut(start: int, stop: int) -> list[HostArray]:
-            return [block[:, start:stop], labels[start:stop]]
+            return [block[:, start:stop], *([] if labelling else [given[start:stop] for given in labels])]
 
-        def work(device: Device, start: int, stop: int, arrays: Sequence[HostArray]) -> WideSum:
-            values = np.empty(stop - start, np.float64)
-            total: WideSum = square_silhouettes(device, arrays[0], arrays[1], centres, spread, counts, values)
-            out[start:stop] = values
-            return total
+        def work(device: Device, start: int, stop: int, arrays: Sequence[HostArray]) -> list[WideSum]:
+            own = [np.empty(stop - start, given.dtype) for given in labels] if labelling else arrays[1:]
+            values = None if out is None else [np.empty(stop - start, np.float64) for _ in out]
+            totals = square_silhouettes(device, arrays[0], own, shapes, values, labelling=labelling)
+            for m, given in enumerate(labels):
+                if labelling:
+                    given[start:stop] = own[m]
+                if out is not None and values is not None:
+                    out[m][start:stop] = values[m]
+            return totals
 
-        parts: list[WideSum] = self._run(n, 4 * d + labels.itemsize + 8, cut, work)
-        return functools.reduce(WideSum.merge, parts)
+        row_bytes = 4 * d + sum(given.itemsize for given in labels) + 8 * (0 if out is None else len(out))
+        tiles: list[list[WideSum]] = self._run(n, row_bytes, cut, work)
+        return [functools.reduce(WideSum.merge, parts) for parts in zip(*tiles, strict=True)]
 
     def bitmaps(
         self, customer: npt.NDArray[np.int64], period: npt.NDArray[np.int32], bits: npt.NDArray[np.uint64]

@@ -5,14 +5,14 @@ The same records, to the bit, as ``CpuEngine.label_moments``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from gpuseg.core.moments import Moments, Scales
-from gpuseg.core.weights import WeightMode
 from gpuseg.engines.base import Block, LabelArray
+from gpuseg.engines.checks import LABEL_TYPES, require_labelled
 from gpuseg.engines.device.inputs import upload
 from gpuseg.engines.device.moments import merge_partials
 from gpuseg.engines.launch import (
@@ -26,49 +26,49 @@ from gpuseg.engines.launch import (
     plan_rows,
     require_no_error,
 )
-from gpuseg.errors import ContractError
 
 CLOSE_ROWS = 1 << 16
 """Rows that one thread may take."""
-LABEL_TYPES: dict[np.dtype[Any], str] = {
-    np.dtype(np.uint8): "unsigned char",
-    np.dtype(np.uint16): "unsigned short",
-    np.dtype(np.int32): "int",
-}
-"""Types of labels that kernels read, and their names there."""
+LABEL_NAMES = dict(zip(LABEL_TYPES, ("unsigned char", "unsigned short", "int"), strict=True))
+"""What kernels call the types of labels."""
 
 _COLUMN_BYTES = 24  # a thread's sum and its square's two parts
 
 
-def label_moments(device: Device, block: Block, labels: LabelArray, k: int, scales: Scales) -> list[Moments]:
-    """Exact moments of each cluster's rows.
+def label_moments(
+    device: Device, block: Block, labels: Sequence[LabelArray], ks: Sequence[int], scales: Scales
+) -> list[list[Moments]]:
+    """Exact moments of each cluster's rows, for each of several models.
 
     Parameters
     ----------
     device : Device
-        Where it is computed; block and labels are uploaded whole.
+        Where it is computed; block and labels are uploaded whole, once.
     block : float32 array, shape (d, n)
         Feature-major, C order.
-    labels : uint8, uint16 or int32 array, shape (n,)
-        Cluster of each row; a row of none of the k belongs nowhere.
-    k : int
-        Clusters.
+    labels : sequence of uint8, uint16 or int32 array, shape (n,)
+        Cluster of each row, for each model; a row of none of its clusters belongs nowhere.
+    ks : sequence of int
+        Clusters of each model.
     scales : Scales
         Fixed-point exponents of the whole data set; rows count once, whatever weights they were made for.
 
     Returns
     -------
-    list of Moments
-        One a cluster, equal, limb for limb, to the CPU engine's.
+    list of list of Moments
+        For each model one a cluster, equal, limb for limb, to the CPU engine's.
 
     Raises
     ------
     ContractError
         If a value does not fit its scale, the scales are those of real weights, or labels do not fit.
     """
-    require_labels(labels, block.shape[1])
+    require_labelled(labels, ks, scales.mode, block.shape[1])
     x = upload(device, block, np.float32, "block")
-    return label_moments_on_device(device, x, upload(device, labels, labels.dtype, "labels"), k, scales)
+    return [
+        label_moments_on_device(device, x, upload(device, given, given.dtype, "labels"), k, scales)
+        for given, k in zip(labels, ks, strict=True)
+    ]
 
 
 def label_moments_on_device(
@@ -108,15 +108,13 @@ def label_moments_on_device(
     Raises
     ------
     ContractError
-        If a value does not fit its scale, or the scales are those of real weights.
+        If a value does not fit its scale.
 
     Notes
     -----
     Beside its arguments the device holds 32 bytes a cluster, feature and block along the rows. Up to 32 clusters go
     into one read of the block.
     """
-    if scales.mode is WeightMode.REAL:
-        raise ContractError("moments of clusters count rows; scales of mode REAL are for real weights")
     d, n = x.shape
     if k < 1:
         return []
@@ -130,7 +128,7 @@ def label_moments_on_device(
     )
     error = device.zeros(1, np.uint32)
     scale = device.to_device(np.ldexp(np.ones(d), scales.exponent.astype(np.int32)))
-    _module(device)[f"label_sums<{LABEL_TYPES[labels.dtype]}>"](
+    _module(device)[f"label_sums<{LABEL_NAMES[labels.dtype]}>"](
         tiles.geometry.grid,
         tiles.geometry.block,
         (x, np.int64(n), np.int64(n), labels, np.int64(k), np.int32(d), np.int32(tiles.clusters), np.int32(tiles.group),
@@ -210,29 +208,7 @@ def plan_label_tiles(
     return LabelTiles(Geometry((along, across, 1), plan.block), clusters, group)
 
 
-def require_labels(labels: LabelArray, n_rows: int) -> None:
-    """Refuse labels that a kernel would read beyond their end or in another type.
-
-    Parameters
-    ----------
-    labels : ndarray
-        Given.
-    n_rows : int
-        Rows that they are for.
-
-    Raises
-    ------
-    ContractError
-        If there is not one a row, or they are neither uint8, uint16 nor int32.
-    """
-    if labels.shape != (n_rows,) or labels.dtype not in LABEL_TYPES:
-        raise ContractError(
-            f"labels of shape {labels.shape} and type {labels.dtype} do not fit {n_rows} rows; give each row a uint8, "
-            f"uint16 or int32"
-        )
-
-
 def _module(device: Device) -> Module:
     return device.module(
-        kernel_source("label_moments.cu"), [f"label_sums<{name}>" for name in LABEL_TYPES.values()]
+        kernel_source("label_moments.cu"), [f"label_sums<{name}>" for name in LABEL_NAMES.values()]
     )

@@ -5,14 +5,18 @@ The same integers and float64 values, to the bit, as the CPU engine's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import Block, LabelArray
+from gpuseg.engines.checks import require_shapes
 from gpuseg.engines.device.distance import plan_pairs, plan_tile
 from gpuseg.engines.device.inputs import upload
-from gpuseg.engines.device.label_moments import LABEL_TYPES, require_labels
+from gpuseg.engines.device.label_moments import LABEL_NAMES
 from gpuseg.engines.device.moments import BLOCK_SUM_BYTES, merge_partials
 from gpuseg.engines.launch import (
     BLOCKS_PER_MULTIPROCESSOR,
@@ -155,57 +159,65 @@ def silhouette_sums_on_device(
 def square_silhouettes(
     device: Device,
     block: Block,
-    labels: LabelArray,
-    centres: npt.NDArray[np.float32],
-    spread: npt.NDArray[np.float64],
-    counts: npt.NDArray[np.int64],
-    out: npt.NDArray[np.float64],
-) -> WideSum:
-    """Squared-Euclidean silhouette of each row of a host block.
+    labels: Sequence[LabelArray],
+    shapes: Sequence[ClusterShape],
+    out: Sequence[npt.NDArray[np.float64]] | None = None,
+    *,
+    labelling: bool = False,
+) -> list[WideSum]:
+    """Squared-Euclidean silhouette of each row of a host block, for each of several models.
 
     Parameters
     ----------
     device : Device
-        Where it is computed; block and labels are uploaded whole.
+        Where it is computed; the block is uploaded whole, once.
     block : float32 array, shape (d, n)
         Feature-major, C order.
-    labels : uint8, uint16 or int32 array, shape (n,)
-        Cluster of each row.
-    centres : float32 array, shape (k, d)
-        Means of the clusters.
-    spread : float64 array, shape (k,)
-        Mean squared distance of a cluster's rows to their mean.
-    counts : int64 array, shape (k,)
-        Rows; at least two clusters have some.
-    out : float64 array, shape (n,)
+    labels : sequence of uint8, uint16 or int32 array, shape (n,)
+        Cluster of each row, for each model.
+    shapes : sequence of ClusterShape
+        The models' clusters.
+    out : sequence of float64 array, shape (n,), optional
         Overwritten with what the CPU engine gives, bit for bit.
+    labelling : bool, default False
+        Whether labels are overwritten with the nearest centre's, not read.
 
     Returns
     -------
-    WideSum, shape ()
-        Sum of ``rint(s * 2**40)``.
+    list of WideSum, shape ()
+        Sum of ``rint(s * 2**40)`` of each model.
 
     Raises
     ------
     ContractError
-        If a label is not one of the clusters, a silhouette is not a number, or shapes or types do not fit.
+        If a label is not one of the clusters, a silhouette is not a number, or shapes or types do not fit. Labels and
+        results are then as they were.
     """
-    d, n = block.shape
-    k = len(centres)
-    if centres.shape != (k, d) or spread.shape != (k,) or counts.shape != (k,) or out.shape != (n,):
-        shapes = f"centres {centres.shape}, spread {spread.shape}, counts {counts.shape} and out {out.shape}"
-        raise ContractError(
-            f"{shapes} do not fit a block {block.shape}; they are (k, d), (k,), (k,) and (n,)"
-        )
-    require_labels(labels, n)
+    n = block.shape[1]
+    require_shapes(labels, shapes, out, block.shape, labelling=labelling)
     x = upload(device, block, np.float32, "block")
-    points = upload(device, centres.T, np.float32, "centres")
-    values, total = square_silhouettes_on_device(
-        device, x, upload(device, labels, labels.dtype, "labels"), points,
-        upload(device, spread, np.float64, "spread"), upload(device, counts, np.int64, "counts"),
-    )  # fmt: skip
-    out[...] = device.to_host(values)
-    return total
+    values: list[DeviceArray | None] = []
+    found, totals = [], []
+    for given, shape in zip(labels, shapes, strict=True):
+        on_device = (
+            device.empty(n, given.dtype) if labelling else upload(device, given, given.dtype, "labels")
+        )
+        kept, total = square_silhouettes_on_device(
+            device, x, on_device,
+            upload(device, shape.centres.T, np.float32, "centres"),
+            upload(device, shape.spread, np.float64, "spread"), upload(device, shape.counts, np.int64, "counts"),
+            labelling=labelling, want_values=out is not None,
+        )  # fmt: skip
+        found.append(on_device)
+        values.append(kept)
+        totals.append(total)
+    for m, given in enumerate(labels):
+        if labelling:
+            given[...] = device.to_host(found[m])
+        kept = values[m]
+        if out is not None and kept is not None:
+            out[m][...] = device.to_host(kept)
+    return totals
 
 
 def square_silhouettes_on_device(
@@ -216,12 +228,14 @@ def square_silhouettes_on_device(
     spread: DeviceArray,
     counts: DeviceArray,
     *,
+    labelling: bool = False,
+    want_values: bool = True,
     threads: int | None = None,
     rows: int = ROWS,
     points: int = POINTS,
     features: int | None = None,
-) -> tuple[DeviceArray, WideSum]:
-    """Squared-Euclidean silhouettes, all on the device.
+) -> tuple[DeviceArray | None, WideSum]:
+    """Squared-Euclidean silhouettes of one model, all on the device.
 
     Parameters
     ----------
@@ -235,13 +249,17 @@ def square_silhouettes_on_device(
         Means of the clusters, feature-major.
     spread, counts : DeviceArray of float64 and int64, shape (k,)
         Mean squared distance to the mean, and rows, of each cluster.
+    labelling : bool, default False
+        Whether labels are overwritten with the nearest centre's, not read.
+    want_values : bool, default True
+        Whether each row's silhouette is kept.
     threads, rows, points, features : int, optional
         Sizes of the launch (``kernels/silhouette.cu``); they change no bit of the answer. Tests shrink them.
 
     Returns
     -------
-    values : DeviceArray of float64, shape (n,)
-        Silhouettes.
+    values : DeviceArray of float64, shape (n,), or None
+        Silhouettes, where they are wanted.
     total : WideSum, shape ()
         Sum of ``rint(s * 2**40)``, on the host.
 
@@ -257,21 +275,21 @@ def square_silhouettes_on_device(
     )
     geometry = plan_pairs(n, 1, tile, device.props)
     blocks = geometry.grid[0]
-    values = device.empty(n, np.float64)
+    values = device.empty(n if want_values else 0, np.float64)
     hi, lo = device.empty((1, blocks), np.int64), device.empty((1, blocks), np.uint64)
     error = device.zeros(1, np.uint32)
-    _module(device, rows, points)[f"square_silhouettes<{LABEL_TYPES[labels.dtype]}>"](
+    _module(device, rows, points)[f"square_silhouettes<{LABEL_NAMES[labels.dtype]}>"](
         geometry.grid,
         geometry.block,
-        (x, np.int64(n), np.int64(n), labels, centres, np.int64(k), np.int64(k), spread, counts, np.int32(d),
-         np.int32(tile.features), values, hi, lo, error),
+        (x, np.int64(n), np.int64(n), labels, np.int32(labelling), centres, np.int64(k), np.int64(k), spread, counts,
+         np.int32(d), np.int32(tile.features), values, np.int32(want_values), hi, lo, error),
         shared=max(tile.nbytes, BLOCK_SUM_BYTES),
     )  # fmt: skip
     total = merge_partials(device, hi, lo)[0]
     require_no_error(device, error)
-    return values, total
+    return values if want_values else None, total
 
 
 def _module(device: Device, rows: int, points: int) -> Module:
-    names = ["distance_sums", *(f"square_silhouettes<{name}>" for name in LABEL_TYPES.values())]
+    names = ["distance_sums", *(f"square_silhouettes<{name}>" for name in LABEL_NAMES.values())]
     return device.module(kernel_source("silhouette.cu"), names, {"ROWS": rows, "POINTS": points})

@@ -1,0 +1,213 @@
+"""numba kernels over labelled rows (CPU engine): moments of each cluster, squared-Euclidean silhouettes.
+
+Both read a block once, whatever the number of clusters. ONE_ANSWER sections 4 and 7.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpuseg.engines.cpu.distances import distance_rows
+from gpuseg.engines.cpu.jit import kernel
+from gpuseg.engines.cpu.preparing import BLOCK_MASS, LOW20, MAGIC, MAGIC_BITS, add_shifted
+from gpuseg.engines.cpu.simd import (
+    add_f64,
+    add_i64,
+    bits_f64,
+    bits_of,
+    both,
+    div_f64,
+    equal_i32,
+    less,
+    less_f64,
+    load,
+    load_labels,
+    mul_f64,
+    select,
+    select_f64,
+    select_i32,
+    splat,
+    splat_f64,
+    splat_i32,
+    splat_i64,
+    store_f64,
+    store_labels,
+    sub_f64,
+    sum_i64,
+    widen,
+)
+
+LANES = 16
+MOMENT_TILE = 2048
+"""Rows that are brought into the order of their clusters together: they stay in the first-level cache."""
+SILHOUETTE_TILE = 256
+"""Rows whose distances to all centres are on hand together."""
+UNIT = np.float64(1 << 40)
+INF = np.float32(np.inf)
+
+
+@kernel
+def _close_labelled(sums, d, k, total_hi, total_lo, square_hi, square_lo):
+    """Carry int64 sums ``[f, c, 4]`` into the limbs ``[c, f]`` and empty them."""
+    for f in range(d):
+        for c in range(k):
+            at = 4 * (f * k + c)
+            to = c * d + f
+            add_shifted(total_hi, total_lo, to, sums[at], 0)
+            add_shifted(square_hi, square_lo, to, sums[at + 1], 40)
+            add_shifted(square_hi, square_lo, to, sums[at + 2], 21)
+            add_shifted(square_hi, square_lo, to, sums[at + 3], 0)
+            for part in range(4):
+                sums[at + part] = 0
+
+
+@kernel
+def _order_by_label(labels, low, m, k, starts, order):
+    """Rows low .. low + m - 1 by cluster, from ``order[starts[c]]`` to ``order[starts[c + 1]]``; rows of none last."""
+    starts[:] = 0
+    for j in range(m):
+        c = np.int64(labels[low + j])
+        starts[c + 2 if 0 <= c < k else k + 2] += 1
+    for c in range(k + 1):
+        starts[c + 2] += starts[c + 1]
+    for j in range(m):
+        c = np.int64(labels[low + j])
+        to = c + 1 if 0 <= c < k else k + 1
+        order[starts[to]] = j
+        starts[to] += 1
+
+
+@kernel
+def _sum_run(values, first, last, scale, sums, at):
+    """Add x_q and the three products of its square of some values to ``sums[at : at + 4]``."""
+    total = np.int64(0)
+    hh = np.int64(0)
+    hl = np.int64(0)
+    ll = np.int64(0)
+    for j in range(first, last):
+        q = bits_f64(np.float64(values[j]) * scale + MAGIC) - MAGIC_BITS
+        total += q
+        q = abs(q)
+        h = q >> np.int64(20)
+        l = q & LOW20  # noqa: E741
+        hh += h * h
+        hl += h * l
+        ll += l * l
+    sums[at] += total
+    sums[at + 1] += hh
+    sums[at + 2] += hl
+    sums[at + 3] += ll
+
+
+@kernel
+def label_moments_rows(
+    x, stride, start, stop, labels, k, d, scale, count, total_hi, total_lo, square_hi, square_lo
+):
+    """Rows, sums of x_q and of x_q**2 of each cluster over rows [start, stop), every weight 1.
+
+    Rows of a tile are brought into the order of their clusters, so that a cluster's sums stay in registers. Squares go
+    in three products as in ``preparing.moments_plain``. A row of another label is left out: its values may be anything.
+    """
+    starts = np.empty(k + 3, np.int64)
+    order = np.empty(MOMENT_TILE, np.int64)
+    values = np.empty(MOMENT_TILE, np.float32)
+    sums = np.zeros(4 * d * k, np.int64)
+    for block in range(start, stop, BLOCK_MASS):
+        end = min(block + BLOCK_MASS, stop)
+        for low in range(block, end, MOMENT_TILE):
+            _order_by_label(labels, low, min(MOMENT_TILE, end - low), k, starts, order)
+            for c in range(k):
+                count[c] += starts[c + 1] - starts[c]
+            for f in range(d):
+                at = f * stride + low
+                for j in range(starts[k]):
+                    values[j] = x[at + order[j]]
+                for c in range(k):
+                    if starts[c] < starts[c + 1]:
+                        _sum_run(values, starts[c], starts[c + 1], scale[f], sums, 4 * (f * k + c))
+        _close_labelled(sums, d, k, total_hi, total_lo, square_hi, square_lo)
+
+
+@kernel
+def square_silhouette_rows(
+    x, stride, start, stop, labels, labelling, fresh, centres, k, d, spread, counts, out, want_out, bad
+):  # fmt: skip
+    """Squared-Euclidean silhouettes of rows [start, stop), 2**22 at most; returns the sum of rint(s * 2**40).
+
+    The mean squared distance of a row to cluster c is d2(row, centre) + spread[c]; the own cluster's mean leaves the
+    row itself out by the factor N / (N - 1). With ``labelling`` the own cluster is the nearest centre's, written to
+    ``fresh``: as the nearest so far changes, its mean changes places with that of the one before. ``bad[0]`` is set
+    where a label that was given is none of the clusters.
+    """
+    table = np.empty(k * SILHOUETTE_TILE, np.float32)
+    given = np.zeros(SILHOUETTE_TILE, labels.dtype)
+    values = np.empty(SILHOUETTE_TILE, np.float64)
+    inf = splat_f64(np.float64(np.inf))
+    zero = splat_f64(np.float64(0.0))
+    one = splat_f64(np.float64(1.0))
+    unit = splat_f64(UNIT)
+    magic = splat_f64(MAGIC)
+    total = np.int64(0)
+    for low in range(start, stop, SILHOUETTE_TILE):
+        m = min(SILHOUETTE_TILE, stop - low)
+        distance_rows(x[low:], stride, 0, m, centres, k, d, True, table, SILHOUETTE_TILE)
+        if not labelling:
+            for j in range(m):
+                given[j] = labels[low + j]
+                if not 0 <= np.int64(given[j]) < k:
+                    bad[0] = 1
+        sums = splat_i64(np.int64(0))
+        for j in range(0, m, LANES):
+            # Lanes past the end hold what was there before; they are dropped.
+            own = load_labels(given, j)
+            best = splat(INF)
+            mine = inf
+            nearest = inf
+            size = zero
+            for c in range(k):
+                d2 = load(table, c * SILHOUETTE_TILE + j)
+                mean = inf
+                if counts[c] > 0:
+                    mean = add_f64(widen(d2), splat_f64(spread[c]))
+                rows = splat_f64(np.float64(counts[c]))
+                if labelling:
+                    # Where nothing is less than infinity, the first one stays.
+                    closer = less(d2, best)
+                    if c == 0:
+                        closer = equal_i32(splat_i32(np.int32(0)), splat_i32(np.int32(0)))
+                        best = select(less(d2, best), d2, best)
+                        own = splat_i32(np.int32(0))
+                    else:
+                        best = select(closer, d2, best)
+                        own = select_i32(closer, splat_i32(np.int32(c)), own)
+                    other = select_f64(closer, mine, mean)
+                    mine = select_f64(closer, mean, mine)
+                    size = select_f64(closer, rows, size)
+                    nearest = select_f64(less_f64(other, nearest), other, nearest)
+                else:
+                    is_own = equal_i32(own, splat_i32(np.int32(c)))
+                    other = select_f64(is_own, inf, mean)
+                    mine = select_f64(is_own, mean, mine)
+                    size = select_f64(is_own, rows, size)
+                    nearest = select_f64(less_f64(other, nearest), other, nearest)
+            a = div_f64(mul_f64(mine, size), sub_f64(size, one))
+            larger = select_f64(less_f64(a, nearest), nearest, a)
+            value = div_f64(sub_f64(nearest, a), larger)
+            value = select_f64(both(less_f64(one, size), less_f64(zero, larger)), value, zero)
+            store_f64(values, j, value)
+            if labelling:
+                store_labels(given, j, own)
+            if j + LANES <= m:
+                sums = add_i64(sums, bits_of(add_f64(mul_f64(value, unit), magic)))
+        whole = m // LANES * LANES
+        # Each lane carries the magic number's bits as often as it was added to; modulo 2**64 they come off.
+        total += sum_i64(sums) - np.int64(whole) * MAGIC_BITS
+        for j in range(whole, m):
+            total += bits_f64(values[j] * UNIT + MAGIC) - MAGIC_BITS
+        if want_out:
+            for j in range(m):
+                out[low + j] = values[j]
+        if labelling:
+            for j in range(m):
+                fresh[low + j] = given[j]
+    return total
