@@ -6,6 +6,7 @@ import functools
 import logging
 import uuid
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,17 +20,25 @@ from sklearn.utils.validation import check_is_fitted
 from gpuseg.cluster.inputs import open_table
 from gpuseg.cluster.lloyd import Finished, run_lloyd
 from gpuseg.cluster.parameters import centre_array, check_parameters, seed_of
-from gpuseg.cluster.predicting import Fitted, predict_dask, transform_dask
+from gpuseg.cluster.predicting import (
+    Fitted,
+    predict_dask,
+    predict_partition,
+    transform_dask,
+    transform_partition,
+)
 from gpuseg.cluster.preparing import Prepared, prepare, require_range, scan
 from gpuseg.cluster.seeding import best_seeding, gather_sample
 from gpuseg.core.lloyd import ClusterSums, LloydState, absolute_tolerance
 from gpuseg.core.memory import plan_fit_memory
 from gpuseg.core.moments import Layout, Scales, centred_max_abs, require_block_range
 from gpuseg.core.seeding import AUTO_SEEDINGS
-from gpuseg.engines.choose import EngineChoice, choose_engine
+from gpuseg.engines.choose import EngineChoice, check_engine
 from gpuseg.graph.executors import Executor, executor_for
 from gpuseg.graph.limits import require_memory
 from gpuseg.graph.memo import memo_bytes
+from gpuseg.graph.partitions import Partition
+from gpuseg.graph.placing import choose_placed, current_client
 from gpuseg.graph.tables import Table
 from gpuseg.graph.tasks import Job, close_partition
 
@@ -70,7 +79,8 @@ class KMeans(  # type: ignore[call-arg]
         Whether full passes start from where Lloyd's algorithm ends on the sample (when the sample is smaller than the
         data) or from the seeds themselves.
     engine : {"auto", "cpu", "cuda"}, default="auto"
-        Who computes; "auto" says in ``engine_`` which it took.
+        Who computes; "auto" says in ``engine_`` which it took. With a Dask client this is a question of its workers
+        (:func:`gpuseg.graph.cuda_workers`), not of the process that asks.
     n_jobs : int or None, default=None
         Threads of the CPU engine; None or -1 for all that are allowed. The answer does not depend on it.
 
@@ -91,7 +101,7 @@ class KMeans(  # type: ignore[call-arg]
     seed_ : int
         The 64-bit seed that was used.
     engine_, placement_ : str
-        Who computed, and where.
+        Who computed and why, on workers with the names of those that did; and where.
     centred_features_ : ndarray of bool, shape (d,)
         Features that were centred in float64 before the rounding to float32 (every feature of float64 input).
     wide_features_ : ndarray of bool, shape (d,)
@@ -179,7 +189,7 @@ class KMeans(  # type: ignore[call-arg]
         InputError
             For parameters or data that cannot be used; the message names the value and the remedy.
         EngineUnavailableError
-            If the engine asked for cannot run here.
+            If the engine asked for cannot run here, or on no worker of the Dask client.
         """
         before = self.__dict__.copy()
         try:
@@ -204,13 +214,13 @@ class KMeans(  # type: ignore[call-arg]
             n_clusters=self.n_clusters, init=self.init, n_init=self.n_init,
             max_iter=self.max_iter, tol=self.tol, n_jobs=self.n_jobs,
         )  # fmt: skip
-        choice = choose_engine(self.engine, self.n_jobs)
+        check_engine(self.engine, self.n_jobs)
         seed = seed_of(self.random_state)
         table = open_table(self, X, sample_weight, customer, reset=True)
         self._plan_memory(table)
-        executor = executor_for(table, choice)
+        executor = executor_for(table, self.engine, self.n_jobs)
         try:
-            job = Job(uuid.uuid4().hex, choice, memo_bytes())
+            job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
             prepared = prepare(
                 executor, job, single=table.single, n_clusters=self.n_clusters, columns=table.columns
             )
@@ -218,8 +228,8 @@ class KMeans(  # type: ignore[call-arg]
             done = run_lloyd(executor, prepared, start, want_labels=table.kind != "dask")
         finally:
             executor.close()
-        self._keep(table, prepared, done, choice, seed)
-        self.placement_ = executor.placement
+        self._keep(table, prepared, done, executor.engine, seed)
+        self.engine_, self.placement_ = executor.ran(), executor.placement
         # Columns that are no features in later tables either, where those have them.
         weight = sample_weight if isinstance(sample_weight, str) else None
         self._roles = tuple(name for name in (table.customer, weight) if name is not None)
@@ -291,8 +301,8 @@ class KMeans(  # type: ignore[call-arg]
         check_is_fitted(self)
         table = open_table(self, X, None, None, reset=False, leave_out=self._roles)
         if table.kind == "dask":
-            return predict_dask(table.features, self._fitted)
-        return np.concatenate([self._fitted.labels(part.load().values) for part in table.partitions])
+            return predict_dask(table.features, self._placed())
+        return np.concatenate(self._map(predict_partition, table))
 
     def transform(self, X: Any) -> Any:
         """Euclidean distance of each row to each centre.
@@ -317,8 +327,8 @@ class KMeans(  # type: ignore[call-arg]
         table = open_table(self, X, None, None, reset=False, leave_out=self._roles)
         if table.kind == "dask":
             names = tuple(self.get_feature_names_out())
-            return transform_dask(table.features, self._fitted, names)
-        rows = [self._fitted.distances(part.load().values) for part in table.partitions]
+            return transform_dask(table.features, self._placed(), names)
+        rows = self._map(transform_partition, table)
         return _wrap_data_with_container("transform", np.concatenate(rows), X, self)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:  # noqa: ARG002 (as above)
@@ -345,9 +355,9 @@ class KMeans(  # type: ignore[call-arg]
         """
         check_is_fitted(self)
         table = open_table(self, X, sample_weight, None, reset=False, leave_out=self._roles)
-        executor = executor_for(table, self._fitted.engine)
+        executor = executor_for(table, self.engine, self.n_jobs)
         try:
-            job = Job(uuid.uuid4().hex, self._fitted.engine, memo_bytes())
+            job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
             parts, seen = scan(executor, job, table.columns)
             fitted = self._fitted.layout
             # The rows may lie far from the centres that they are compared with.
@@ -371,6 +381,18 @@ class KMeans(  # type: ignore[call-arg]
         """
         check_is_fitted(self)
         return self._fitted.to_arrays()
+
+    def _placed(self) -> Fitted:
+        """The model with an engine for the workers that will label a Dask collection."""
+        return replace(self._fitted, engine=choose_placed(self.engine, self.n_jobs, current_client()))
+
+    def _map(self, task: Callable[[Partition, Fitted], Any], table: Table) -> list[Any]:
+        """What ``task`` makes of each partition of a table that is no Dask collection."""
+        executor = executor_for(table, self.engine, self.n_jobs)
+        try:
+            return executor.map(task, replace(self._fitted, engine=executor.engine))
+        finally:
+            executor.close()
 
     def _plan_memory(self, table: Table) -> None:
         """Refuse a table in memory whose copy and labels cannot fit; other tables go by partitions."""
@@ -398,7 +420,7 @@ class KMeans(  # type: ignore[call-arg]
             return replace(blank, centres=self._given_centres(prepared))
         sample = gather_sample(executor, prepared, seed)
         n_init = AUTO_SEEDINGS if self.n_init == "auto" else int(self.n_init)
-        engine = replace(prepared.job.engine, name="cpu").build()
+        engine = EngineChoice("cpu", "seeds everywhere", self.n_jobs).build()
         best = best_seeding(engine, sample, prepared.layout.scales, blank, self.n_clusters, n_init, seed)
         is_part = sample.identity.size < prepared.seen.weights.n_positive
         return replace(blank, centres=best.centres if self.sample_start and is_part else best.seeds)
@@ -425,7 +447,6 @@ class KMeans(  # type: ignore[call-arg]
         self.n_iter_ = state.iteration
         self.n_relocated_ = state.n_relocated
         self.seed_ = seed
-        self.engine_ = f"{choice.name} ({choice.reason})"
         self.centred_features_ = prepared.layout.centred
         self.wide_features_ = prepared.wide
         self._n_features_out = self.n_clusters

@@ -15,6 +15,8 @@ from gpuseg.engines.base import AssignState, Block
 from gpuseg.engines.choose import EngineChoice
 from gpuseg.errors import InputError
 from gpuseg.graph.dask_tables import frame_values, numeric_matrix
+from gpuseg.graph.partitions import Partition
+from gpuseg.graph.placing import asking, run_placed
 from gpuseg.graph.tasks import block_of
 
 Float32Array = npt.NDArray[np.float32]
@@ -126,8 +128,28 @@ def chunk_values(rows: Any) -> npt.NDArray[np.floating[Any]]:
     return frame_values(rows, "X") if hasattr(rows, "columns") else numeric_matrix(rows, "X")
 
 
+def predict_partition(partition: Partition, fitted: Fitted) -> npt.NDArray[np.int32]:
+    """Labels of one partition."""
+    return fitted.labels(partition.load().values)
+
+
+def transform_partition(partition: Partition, fitted: Fitted) -> npt.NDArray[np.floating[Any]]:
+    """Distances of one partition."""
+    return fitted.distances(partition.load().values)
+
+
 def predict_chunk(rows: Any, fitted: Fitted) -> Any:
-    """Labels of one chunk: an array for an array, a series with the same index for a frame."""
+    """Labels of one chunk of a Dask collection, on whichever worker has the engine."""
+    return run_placed(fitted.engine, _labels_of, rows, fitted)
+
+
+def transform_chunk(rows: Any, fitted: Fitted, names: tuple[str, ...], kind: Any) -> Any:
+    """Distances of one chunk of a Dask collection, on whichever worker has the engine."""
+    return run_placed(fitted.engine, _distances_of, rows, fitted, names, kind)
+
+
+def _labels_of(rows: Any, fitted: Fitted) -> Any:
+    """An array for an array, a series with the same index for a frame."""
     labels = fitted.labels(chunk_values(rows)) if len(rows) else np.empty(0, np.int32)
     if not hasattr(rows, "columns"):
         return labels
@@ -136,8 +158,8 @@ def predict_chunk(rows: Any, fitted: Fitted) -> Any:
     return pd.Series(labels, index=rows.index, name="label")
 
 
-def transform_chunk(rows: Any, fitted: Fitted, names: tuple[str, ...], kind: Any) -> Any:
-    """Distances of one chunk in the type ``kind``: an array for an array, a frame with the same index for a frame."""
+def _distances_of(rows: Any, fitted: Fitted, names: tuple[str, ...], kind: Any) -> Any:
+    """In the type ``kind``: an array for an array, a frame with the same index for a frame."""
     if len(rows):
         table = fitted.distances(chunk_values(rows)).astype(kind, copy=False)
     else:
@@ -156,9 +178,9 @@ def predict_dask(X: Any, fitted: Fitted) -> Any:
 
         meta = pd.Series([], dtype=np.int32, name="label", index=X._meta.index)  # noqa: SLF001 (dask's documented meta)
         return X.map_partitions(predict_chunk, fitted, meta=meta)
-    return _one_block_wide(X).map_blocks(
-        predict_chunk, fitted, drop_axis=1, dtype=np.int32, meta=np.empty(0, np.int32)
-    )
+    X = _one_block_wide(X)
+    with asking(fitted.engine):
+        return X.map_blocks(predict_chunk, fitted, drop_axis=1, dtype=np.int32, meta=np.empty(0, np.int32))
 
 
 def transform_dask(X: Any, fitted: Fitted, names: tuple[str, ...]) -> Any:
@@ -174,9 +196,10 @@ def transform_dask(X: Any, fitted: Fitted, names: tuple[str, ...]) -> Any:
     X = _one_block_wide(X)
     kind = np.float32 if X.dtype == np.float32 else np.float64
     chunks = (X.chunks[0], (k,))
-    return X.map_blocks(
-        transform_chunk, fitted, names, kind, chunks=chunks, dtype=kind, meta=np.empty((0, 0), kind)
-    )
+    with asking(fitted.engine):
+        return X.map_blocks(
+            transform_chunk, fitted, names, kind, chunks=chunks, dtype=kind, meta=np.empty((0, 0), kind)
+        )
 
 
 def _one_block_wide(X: Any) -> Any:

@@ -16,9 +16,10 @@ from gpuseg.customers.activity import CODE_ZERO, NEVER, ActivityState, merge_act
 from gpuseg.customers.features import day_number
 from gpuseg.customers.periods import Periods
 from gpuseg.customers.reading.records import Transactions
-from gpuseg.engines.choose import EngineChoice, choose_engine
+from gpuseg.engines.choose import EngineChoice
 from gpuseg.engines.cpu import records as cpu_records
 from gpuseg.errors import InputError
+from gpuseg.graph.placing import asking, choose_placed, current_client
 
 logger = logging.getLogger("gpuseg.customers")
 
@@ -206,15 +207,17 @@ def cohort_retention(
     periods.check()
     days = _coverage_days(coverage)
     wait = _lookback_days(lookback)
-    choice = choose_engine(engine)
+    choice = choose_placed(engine, None, current_client() if tx.kind == "dask" else None)
     if tx.kind == "dask":
-        state = frames.delayed_state(tx, partition_activity, merge_activities, periods, choice).compute()
+        with asking(choice):
+            delayed = frames.delayed_state(tx, partition_activity, merge_activities, periods, choice)
+        state = delayed.compute()
     else:
         state = merge_activities(
             [partition_activity(partition.load(), periods, choice) for partition in tx.partitions]
         )
     state.audit.require_usable(tx.where)
-    return _finish(tx, state, periods, _window(state, periods, days, wait), choice)
+    return _finish(tx, state, periods, _window(state, periods, days, wait), choice.on_driver())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.core.moments import FeatureRange, Moments, Scales
 from gpuseg.core.weights import Weights
-from gpuseg.engines.choose import EngineChoice, choose_engine
+from gpuseg.engines.choose import EngineChoice, check_engine
 from gpuseg.errors import InputError, TooFewRowsError
 from gpuseg.graph.dask_tables import dask_table, frame_values, numeric_matrix
 from gpuseg.graph.executors import executor_for
@@ -109,9 +109,10 @@ class ExactScaler(BaseEstimator):  # type: ignore[misc]
             There are no rows.
         """
         del y
-        choice = choose_engine(self.engine, self.n_jobs)
+        check_engine(self.engine, self.n_jobs)
         table = _open(X, self.customer)
-        executor = executor_for(table, choice)
+        executor = executor_for(table, self.engine, self.n_jobs)
+        choice = executor.engine
         try:
             seen = executor.reduce(scan_values, FeatureRange.merge, choice)
             if not seen.n_rows:

@@ -61,12 +61,19 @@ class GraphPartition:
         rows, weights = compute(self.rows, self.weights, scheduler="threads")  # type: ignore[no-untyped-call]
         return host_table(rows, weights, self.columns, self.customer, self.where, single=self.single)
 
-    def delayed(self) -> Any:
-        """The partition as a task that gives a :class:`MemoryPartition`."""
+    def delayed(self, key: str) -> Any:
+        """The partition as a task, of that key, that gives a :class:`MemoryPartition`."""
         from dask.delayed import delayed
 
         return delayed(memory_partition, pure=False)(
-            self.token, self.rows, self.weights, self.columns, self.customer, self.where, single=self.single
+            self.token,
+            self.rows,
+            self.weights,
+            self.columns,
+            self.customer,
+            self.where,
+            single=self.single,
+            dask_key_name=key,
         )
 
 

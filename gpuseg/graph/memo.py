@@ -114,6 +114,12 @@ class Memo:
             for token in tokens:
                 self._entries.pop(token, None)
 
+    def bytes_of(self, token: str) -> int:
+        """Bytes held by the entry of a partition; 0 without one."""
+        with self._lock:
+            entry = self._entries.get(token)
+        return 0 if entry is None else entry.n_bytes()
+
     def n_bytes(self) -> int:
         """Bytes held by all entries."""
         with self._lock:

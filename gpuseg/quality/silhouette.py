@@ -21,7 +21,7 @@ from gpuseg.cluster.preparing import Prepared, prepare
 from gpuseg.core.silhouette import MEAN_BITS, ClusterShape, mean_silhouette
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import Engine, label_dtype
-from gpuseg.engines.choose import choose_engine
+from gpuseg.engines.choose import check_engine
 from gpuseg.errors import InputError
 from gpuseg.graph.executors import Executor, executor_for
 from gpuseg.graph.memo import memo_bytes
@@ -157,16 +157,16 @@ def silhouettes(
     if metric not in METRICS:
         msg = f"metric={metric!r} is not known; use one of {', '.join(map(repr, METRICS))}"
         raise InputError(msg)
-    choice = choose_engine(engine, n_jobs)
+    check_engine(engine, n_jobs)
     table = open_table(_Names(), X, None, None, reset=True)
-    executor = executor_for(table, choice)
+    executor = executor_for(table, engine, n_jobs)
     try:
-        job = Job(uuid.uuid4().hex, choice, memo_bytes())
+        job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
         prepared = prepare(executor, job, single=table.single, n_clusters=1, columns=table.columns)
         codes, k = _codes(labels, prepared.seen.n_rows)
         if metric == "sqeuclidean":
             return _squared(executor, prepared, codes, k)
-        return _euclidean(executor, prepared, codes, k, choice.build())
+        return _euclidean(executor, prepared, codes, k, executor.engine.on_driver().build())
     finally:
         executor.close()
 

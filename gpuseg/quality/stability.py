@@ -27,7 +27,7 @@ from gpuseg.core.seeding import AUTO_SEEDINGS, Sample
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.core.widesum import fraction_to_float
 from gpuseg.engines.base import AssignState, Engine
-from gpuseg.engines.choose import choose_engine
+from gpuseg.engines.choose import EngineChoice
 from gpuseg.errors import InputError
 from gpuseg.graph.executors import executor_for
 from gpuseg.graph.memo import memo_bytes
@@ -259,11 +259,10 @@ def _check(model: Any, n_boot: int, seed: int) -> None:
 def _gathered(X: Any, model: KMeans, seed: int) -> tuple[Sample, npt.NDArray[np.float32], Prepared, Engine]:
     """The rows to resample in the model's block coordinates, in identity order."""
     fitted = model._fitted  # noqa: SLF001 (same package)
-    choice = choose_engine(model.engine, model.n_jobs)
     table = open_table(model, X, None, None, reset=False, leave_out=model._roles)  # noqa: SLF001 (same package)
-    executor = executor_for(table, choice)
+    executor = executor_for(table, model.engine, model.n_jobs)
     try:
-        job = Job(uuid.uuid4().hex, choice, memo_bytes())
+        job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
         prepared = prepare(executor, job, single=table.single, n_clusters=1, columns=table.columns)
         scales = replace(prepared.layout.scales, mode=WeightMode.NONE)
         layout = replace(
@@ -273,7 +272,7 @@ def _gathered(X: Any, model: KMeans, seed: int) -> tuple[Sample, npt.NDArray[np.
         sample = gather_sample(executor, prepared, seed, SAMPLE_ROWS)
     finally:
         executor.close()
-    return sample, fitted.centres, prepared, replace(choice, name="cpu").build()
+    return sample, fitted.centres, prepared, EngineChoice("cpu", "asked for", model.n_jobs).build()
 
 
 def _labels(

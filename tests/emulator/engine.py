@@ -16,6 +16,7 @@ from tests.emulator.build import unavailable
 from tests.emulator.device import EmulatedDevice
 
 NAME = "emulated"
+_CUDA = choose._KINDS["cuda"]
 TILE_BYTES = 4096
 """Small, so that a few dozen rows are several tiles."""
 
@@ -41,15 +42,23 @@ def plain(n_jobs: int | None) -> CpuEngine:
     return CpuEngine(n_jobs)
 
 
-def register(*, on_cpu: bool = False) -> None:
-    """Make ``engine="emulated"`` known in this process."""
+def register(*, on_cpu: bool = False, name: str = NAME) -> None:
+    """Make ``engine="emulated"`` known in this process, or let it be what another name stands for."""
     built.clear()
-    register_engine(NAME, EngineKind(plain if on_cpu else emulated, unavailable, resource="GPU"))
+    register_engine(name, EngineKind(plain if on_cpu else emulated, unavailable, resource="GPU"))
 
 
-def what_was_built() -> set[str]:
-    """Classes of the engines that this process built since it was registered."""
-    return set(built)
+def what_was_built(*, forget: bool = False) -> set[str]:
+    """Classes of the engines that this process built since it was registered, or last asked to forget them."""
+    found = set(built)
+    if forget:
+        built.clear()
+    return found
+
+
+def restore_cuda() -> None:
+    """Let "cuda" stand for CUDA again."""
+    register_engine("cuda", _CUDA)
 
 
 def forget() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gpuseg import KMeans
 from gpuseg.engines import choose, cuda
-from gpuseg.engines.choose import EngineChoice, EngineKind, choose_engine, register_engine
+from gpuseg.engines.choose import EngineChoice, EngineKind, choose_engine, register_engine, resource_of
 from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.errors import EngineUnavailableError, InputError
 
@@ -19,9 +19,9 @@ REASON = "the fan is off; switch it on"
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
     monkeypatch.setattr(choose, "_KINDS", dict(choose._KINDS))
-    choose._say_once.cache_clear()
+    choose.say_once.cache_clear()
     yield
-    choose._say_once.cache_clear()
+    choose.say_once.cache_clear()
 
 
 @pytest.fixture
@@ -57,10 +57,12 @@ def test_auto_takes_the_device_where_there_is_one(monkeypatch):
     choice = choose_engine()
     assert choice == EngineChoice("cuda", "a device is here", required=False)
     assert choice.build().name == "other"
-    assert choice.resource == ""
+    assert str(choice.here()) == "cuda (a device is here)"
     asked = choose_engine("cuda")
     assert asked == EngineChoice("cuda", "asked for")
-    assert asked.resource == "GPU"
+    # Work of this process asks no worker for anything.
+    assert asked.resource == choice.resource == ""
+    assert (resource_of("cuda"), resource_of("auto"), resource_of("cpu")) == ("GPU", "GPU", "")
 
 
 def test_on_a_worker_without_a_device(no_cuda, caplog):
@@ -69,9 +71,20 @@ def test_on_a_worker_without_a_device(no_cuda, caplog):
     with caplog.at_level(logging.INFO, "gpuseg.engines"):
         assert repr(by_auto.build()) == "CpuEngine(n_jobs=1)"
         assert by_auto.build().name == "cpu"
+        assert str(by_auto.here()) == f"cpu ({REASON})"
     assert caplog.text.count(REASON) == 1
     with pytest.raises(EngineUnavailableError, match=REASON):
         EngineChoice("cuda", "asked for").build()
+    with pytest.raises(EngineUnavailableError, match=REASON):
+        EngineChoice("cuda", "asked for").here()
+
+
+def test_the_driver_does_its_own_work_with_what_it_has(no_cuda, monkeypatch):
+    asked = EngineChoice("cuda", "asked for", 1, resource="GPU")
+    assert repr(asked.on_driver().build()) == "CpuEngine(n_jobs=1)"
+    monkeypatch.setattr(cuda, "unavailable", lambda: None)
+    monkeypatch.setattr(cuda, "cuda_engine", lambda: Other(1))
+    assert asked.on_driver().build().name == "other"
 
 
 def test_an_engine_of_somebody_else():
@@ -83,4 +96,4 @@ def test_an_engine_of_somebody_else():
     choice = choose_engine("other", 3)
     assert repr(choice.build()) == "CpuEngine(n_jobs=3)"
     assert choice.build().name == "other"
-    assert choice.resource == "FAN"
+    assert resource_of("other") == "FAN"

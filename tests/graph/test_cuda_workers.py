@@ -6,10 +6,8 @@ import pytest
 
 from gpuseg import graph
 from gpuseg.engines import cuda_driver
-from gpuseg.engines.choose import EngineChoice
 from gpuseg.engines.cuda_driver import Card, Driver
 from gpuseg.errors import EngineUnavailableError, InputError
-from gpuseg.graph import executors
 from gpuseg.graph.cuda_workers import cuda_workers, plan_workers, visible_devices
 
 
@@ -69,43 +67,3 @@ def test_what_cannot_be(devices, percent, message):
 
 def test_the_room_offers_it():
     assert graph.cuda_workers is cuda_workers
-
-
-class Client:
-    """Workers with the resources that they announce."""
-
-    asynchronous = False
-
-    def __init__(self, *resources):
-        self.resources = resources
-
-    def scheduler_info(self, n_workers):
-        assert n_workers == -1
-        return {"workers": {str(i): {"resources": found} for i, found in enumerate(self.resources)}}
-
-    def map(self, function, *columns, **options):
-        self.asked = options["resources"]
-        return []
-
-
-@pytest.mark.parametrize(
-    ("engine", "workers", "asked"),
-    [
-        (EngineChoice("cuda", "asked for"), [{}, {"GPU": 1}], {"GPU": 1}),
-        (EngineChoice("cuda", "asked for"), [{}, {"GPU": 0}], None),
-        (EngineChoice("cuda", "auto", required=False), [{"GPU": 1}], None),
-        (EngineChoice("cpu", "asked for"), [{"GPU": 1}], None),
-        (None, [{"GPU": 1}], None),
-    ],
-)
-def test_tasks_ask_for_a_device_where_one_is_announced(monkeypatch, engine, workers, asked):
-    client = Client(*workers)
-    monkeypatch.setattr(executors, "current_client", lambda: client)
-
-    class Table:
-        kind = "files"
-        partitions = ()
-
-    executor = executors.executor_for(Table(), engine)
-    executor._submit(plan_workers, (), None)
-    assert client.asked == asked

@@ -14,22 +14,21 @@ from dask.delayed import delayed
 
 from gpuseg.core.seeding import Sample
 from gpuseg.core.weights import Weights
+from gpuseg.engines.choose import EngineChoice
 from gpuseg.errors import InputError
-from gpuseg.graph import executors
+from gpuseg.graph import placing
+from gpuseg.graph.batches import Report
+from gpuseg.graph.client_executor import ClientExecutor, Done, merge_done, task_label
 from gpuseg.graph.dask_tables import dask_table
-from gpuseg.graph.executors import (
-    ClientExecutor,
-    LocalExecutor,
-    current_client,
-    executor_for,
-    merge_all,
-)
+from gpuseg.graph.executors import LocalExecutor, executor_for
 from gpuseg.graph.memo import MEMO, forget_partitions
 from gpuseg.graph.partitions import HostTable, MemoryPartition
+from gpuseg.graph.placing import current_client
 from gpuseg.graph.tables import Table, memory_table
 from tests.graph import workers
 
 X = np.arange(34, dtype=np.float32).reshape(17, 2)
+CPU = EngineChoice("cpu", "asked for")
 SIZES = (1, 0, 3, 2, 0, 1, 4, 1, 1, 1, 2, 1)  # more partitions than a node of the tree takes
 
 
@@ -39,6 +38,15 @@ def table():
 
 def first_column(partition, *extra):
     return (*extra, *partition.load().values[:, 0].tolist())
+
+
+def joined(a, b):
+    """Associative and commutative, as merges are."""
+    return tuple(sorted(a + b))
+
+
+def pair_of(partition, name):
+    return ((name, first_column(partition)),)
 
 
 def pid_of(partition):
@@ -70,12 +78,12 @@ def client():
 @pytest.fixture(params=["local", "client"])
 def executor(request):
     if request.param == "local":
-        made = LocalExecutor(table())
+        made = LocalExecutor(table(), CPU)
         yield made
         made.close()
     else:
         with workers.client(1) as client:
-            made = ClientExecutor(table(), client)
+            made = ClientExecutor(table(), client, CPU)
             yield made
             made.close()
 
@@ -88,9 +96,9 @@ def test_results_come_in_the_order_of_the_partitions(executor):
     assert executor.map(first_column, "all", each=own) == [
         (name, "all", *rows) for name, rows in zip(own, expected, strict=True)
     ]
-    # Strings joined in order: a tree that swapped its branches would show.
-    assert executor.reduce(first_column, tuple.__add__) == tuple(X[:, 0].tolist())
-    assert executor.reduce(first_column, tuple.__add__, each=own)[0] == "part 0"
+    # Each partition once, in the first pass and in those that know who holds what.
+    assert executor.reduce(first_column, joined) == tuple(X[:, 0].tolist())
+    assert set(executor.reduce(pair_of, joined, each=own)) == set(zip(own, expected, strict=True))
     assert executor.where == [f"partition {i}" for i in range(len(SIZES))]
 
 
@@ -107,22 +115,25 @@ def test_errors_come_as_they_are(executor):
     assert len(executor.map(first_column)) == len(SIZES)  # and nothing is broken
 
 
-def test_merging_sizes():
-    assert merge_all(tuple.__add__, (1,)) == (1,)
-    assert merge_all(tuple.__add__, (1,), (2,), (3,)) == (1, 2, 3)
+def test_a_node_of_the_tree_merges_results_and_keeps_reports():
+    reports = [Report(f"address {i}", f"{i}", 1, "cpu", {i: 4}) for i in range(3)]
+    parts = [Done((i,), (report,)) for i, report in enumerate(reports)]
+    assert merge_done(parts, tuple.__add__) == Done((0, 1, 2), tuple(reports))
+    assert merge_done(parts[:1], tuple.__add__) == parts[0]
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 64, 65, 130])
 def test_trees_of_any_size(client, count):
     rows = da.from_array(np.arange(count, dtype=np.float32)[:, None], chunks=(1, 1))
-    executor = ClientExecutor(dask_table(rows, None, None), client)
-    assert executor.reduce(first_column, tuple.__add__) == tuple(range(count))
+    executor = ClientExecutor(dask_table(rows, None, None), client, CPU)
+    for _ in range(2):
+        assert executor.reduce(first_column, joined) == tuple(range(count))
     executor.close()
 
 
 def test_local_tasks_run_here_and_client_tasks_there(client):
     here = os.getpid()
-    assert set(LocalExecutor(table()).map(pid_of)) == {here}
+    assert set(LocalExecutor(table(), CPU).map(pid_of)) == {here}
     executor = executor_for(table())
     assert isinstance(executor, ClientExecutor)
     assert executor.placement == "workers of the Dask client"
@@ -137,7 +148,7 @@ def test_closing_forgets_and_lets_go(client):
     executor.close()
     assert client.run(memo_of_worker).popitem()[1] == []
     assert not any("gpuseg" in str(key) for key in client.futures)
-    local = LocalExecutor(table())
+    local = LocalExecutor(table(), CPU)
     local.map(remember)
     assert MEMO.n_bytes() > 0
     local.close()
@@ -147,9 +158,10 @@ def test_closing_forgets_and_lets_go(client):
 def test_results_are_let_go_after_each_pass(client):
     executor = executor_for(table())
     executor.map(first_column)
-    executor.reduce(first_column, tuple.__add__)
+    executor.reduce(first_column, joined)
     client.run(os.getpid)  # what was let go before this has been let go
-    assert not any(str(key).startswith("gpuseg") for key in client.futures)
+    held = {str(key) for key in client.futures if str(key).startswith("gpuseg")}
+    assert held == {part.key for part in executor._partitions}
     executor.close()
 
 
@@ -187,7 +199,7 @@ class Pending:
 def test_after_an_error_the_rest_is_called_off():
     """The traceback holds the futures of the other partitions; closing cancels them all the same."""
     client = StandIn()
-    executor = ClientExecutor(table(), client)
+    executor = ClientExecutor(table(), client, CPU)
     with pytest.raises(InputError, match="the first partition"):
         executor.map(first_column)
     executor.close()
@@ -229,6 +241,95 @@ def fail_twice(folder, partition):
     return 1
 
 
+# What a pass costs --------------------------------------------------------------------------------------------------
+
+
+class Counted:
+    """A client that notes each task it is asked for."""
+
+    def __init__(self, client):
+        self.client, self.passes = client, []
+
+    def __getattr__(self, name):
+        return getattr(self.client, name)
+
+    def map(self, function, *columns, key, **options):
+        self.passes.append((function.__name__, key))
+        return self.client.map(function, *columns, key=key, **options)
+
+
+def test_a_pass_over_small_partitions_costs_a_task_a_worker():
+    """From the first pass on, which finds who holds what; batches are merged where they are."""
+    with workers.client(3) as client:
+        counted = Counted(client)
+        executor = ClientExecutor(table(), counted, CPU)
+        holders = executor.map(pid_of)
+        for _ in range(2):
+            assert executor.reduce(first_column, joined) == tuple(X[:, 0].tolist())
+            assert executor.map(pid_of) == holders
+        executor.close()
+    first, *later = [keys for function, keys in counted.passes if function == "run_batch"]
+    assert len(first) == len(SIZES)
+    assert [len(keys) for keys in later] == [len(set(holders))] * 4
+    assert all(function == "run_batch" for function, _ in counted.passes)
+
+
+def test_more_tasks_than_a_node_takes_merge_on_workers(client):
+    rows = da.from_array(np.arange(9, dtype=np.float32)[:, None], chunks=(1, 1))
+    counted = Counted(client)
+    executor = ClientExecutor(dask_table(rows, None, None), counted, CPU)
+    assert executor.reduce(first_column, joined) == tuple(range(9))
+    assert [(function, len(keys)) for function, keys in counted.passes] == [
+        ("run_batch", 9),
+        ("merge_done", 2),
+    ]
+    executor.close()
+
+
+def test_large_arguments_of_two_executors_do_not_meet(client):
+    """Dask gives large keyword arguments a key that is their name: two fits at a time would share it."""
+    ours, others = executor_for(table()), executor_for(table())
+    found = []
+    for executor, value in ((ours, 1.0), (others, 2.0)):
+        found.append(executor._submit(large_sum, None, (np.full(20_000, value),), None))
+    totals = [{total for part in client.gather(futures) for total in part.result} for futures in found]
+    assert totals == [{20_000.0}, {40_000.0}]
+    ours.close()
+    others.close()
+
+
+def large_sum(partition, values):
+    return float(values.sum())
+
+
+def raw_moments_partition(partition):
+    return 0
+
+
+def test_names_on_the_dashboard(client):
+    from distributed.utils import key_split
+
+    counted = Counted(client)
+    executor = ClientExecutor(table(), counted, CPU)
+    executor.reduce(raw_moments_partition, int.__add__)
+    [(_, keys), (_, merges)] = counted.passes
+    assert {key_split(key) for key in keys} == {"gpuseg-raw-moments"}
+    assert {key_split(key) for key in merges} == {"gpuseg-merge"}
+    assert {key_split(part.key) for part in executor._partitions} == {"gpuseg-load"}
+    assert task_label(partial_named(first_column)) == "first-column"
+    executor.close()
+
+
+def test_who_computed(client):
+    executor = executor_for(table(), "cpu")
+    assert executor.ran() == "cpu (asked for)"  # nobody yet
+    executor.map(first_column)
+    [name] = [worker["name"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
+    assert executor.ran() == f"cpu (asked for) on workers {name}"
+    executor.close()
+    assert LocalExecutor(table(), CPU).ran() == "cpu (asked for)"
+
+
 # Where ---------------------------------------------------------------------------------------------------------------
 
 
@@ -259,7 +360,7 @@ def client_is_none():
     import distributed
 
     distributed.get_client()  # there is one, but to wait for it here could wait for ever
-    return executors.current_client() is None
+    return placing.current_client() is None
 
 
 def test_an_asynchronous_client_is_left_alone(client):
@@ -272,7 +373,7 @@ def test_an_asynchronous_client_is_left_alone(client):
 def test_a_persisted_collection(client):
     rows = da.from_array(X, chunks=(SIZES, 2)).persist()
     executor = executor_for(dask_table(rows, None, None))
-    assert executor.reduce(first_column, tuple.__add__) == tuple(X[:, 0].tolist())
+    assert executor.reduce(first_column, joined) == tuple(X[:, 0].tolist())
     executor.close()
 
 
@@ -302,7 +403,7 @@ def test_merges_are_associative_over_any_partitioning():
             MemoryPartition(f"{i}", HostTable(block[:, a:b].T))
             for i, (a, b) in enumerate(itertools.pairwise(borders))
         ]
-        executor = LocalExecutor(Table(parts, 2, None, "memory", single=True))
+        executor = LocalExecutor(Table(parts, 2, None, "memory", single=True), CPU)
         found = executor.reduce(sample_of, Sample.merge, each=borders[:-1]).finish()
         assert found.identity.tolist() == whole.identity.tolist()
         assert found.rows.tobytes() == whole.rows.tobytes()

@@ -66,7 +66,7 @@ def source(request, tmp_path):
 def prepared(part, dtype, memo_bytes=HELD):
     job = Job("run", ENGINE, memo_bytes)
     table = Table([part], 3, None, "memory", single=dtype == "float32")
-    return prepare(LocalExecutor(table), job, single=table.single, n_clusters=1, columns=None).job
+    return prepare(LocalExecutor(table, ENGINE), job, single=table.single, n_clusters=1, columns=None).job
 
 
 def centres_of(job, X, seed):
@@ -256,7 +256,7 @@ def test_weights_in_one_partition_only_are_refused():
     parts = [MemoryPartition("a", HostTable(rows())), MemoryPartition("b", HostTable(rows(), np.ones(N)))]
     table = Table(parts, 3, None, "memory", single=True)
     with pytest.raises(ContractError, match="one partition has weights and another has none"):
-        prepare(LocalExecutor(table), Job("run", ENGINE), single=True, n_clusters=1, columns=None)
+        prepare(LocalExecutor(table, ENGINE), Job("run", ENGINE), single=True, n_clusters=1, columns=None)
     MEMO.clear()
 
 
