@@ -44,7 +44,7 @@ template <> struct Open<NONE> {
     u64 hh, hl, ll;
 
     __device__ void begin() { total = 0, hh = 0, hl = 0, ll = 0; }
-    __device__ void add(double x, i64, double scale, double, u32* error) {
+    __device__ void add(Sums&, double x, i64, double scale, double, u32* error) {
         i64 q = fixed_point(__dmul_rn(x, scale), error);
         u64 magnitude = (u64)(q < 0 ? -q : q);
         u32 h = (u32)(magnitude >> 20);
@@ -62,20 +62,15 @@ template <> struct Open<NONE> {
 };
 
 // w x_q reaches 2^71 and w x_q^2 2^111: each row goes straight to 128 bits, which hold sum w x_q^2 <= 2^80 sum w while
-// sum w is below 2^47.
+// sum w is below 2^47. Nothing stays open.
 template <> struct Open<INTEGER> {
-    Sums sums;
-
-    __device__ void begin() { sums = Sums{wide_zero(), wide_zero()}; }
-    __device__ void add(double x, i64 w, double scale, double, u32* error) {
+    __device__ void begin() {}
+    __device__ void add(Sums& sums, double x, i64 w, double scale, double, u32* error) {
         i64 q = fixed_point(__dmul_rn(x, scale), error);
         sums.total = wide_add(sums.total, wide_product(q, w));
         sums.square = wide_add(sums.square, wide_times(wide_product(q, q), (u64)w));
     }
-    __device__ void close(Sums& into) const {
-        into.total = wide_add(into.total, sums.total);
-        into.square = wide_add(into.square, sums.square);
-    }
+    __device__ void close(Sums&) const {}
 };
 
 // Each term is at most 2^40 in magnitude: 2^22 of them reach at most 2^62.
@@ -83,7 +78,7 @@ template <> struct Open<REAL> {
     i64 total, square;
 
     __device__ void begin() { total = 0, square = 0; }
-    __device__ void add(double x, float w, double scale, double square_scale, u32* error) {
+    __device__ void add(Sums&, double x, float w, double scale, double square_scale, u32* error) {
         total += fixed_point(__dmul_rn(__dmul_rn((double)w, x), scale), error);
         square += fixed_point(__dmul_rn(__dmul_rn((double)w, __dmul_rn(x, x)), square_scale), error);
     }
@@ -114,7 +109,8 @@ __global__ void moments_partial(const X* __restrict__ x, const typename WeightOf
 #pragma unroll
                 for (i32 j = 0; j < FEATURES; ++j) {
                     i32 f = low + j;
-                    if (f < d) open[j].add((double)x[f * stride + i], weight, scale[f], square_scale[f], error);
+                    if (f < d)
+                        open[j].add(sums[j], (double)x[f * stride + i], weight, scale[f], square_scale[f], error);
                 }
             }
 #pragma unroll

@@ -242,7 +242,7 @@ def _cache_folder() -> Path:
 
 @cache
 def _compiler_version() -> str:
-    return _run("g++", "-v").stderr
+    return _run("g++", "-v").stderr if shutil.which("g++") else ""
 
 
 def _has_fma() -> bool:

@@ -1,127 +1,31 @@
 """The compile gate: what every kernel uses on every architecture, held to one table of limits.
 
-    python -m tests.emulator.gate [--json] [--write]
+    python -m tests.emulator.gate [--json] [--write] [--compiler NVRTC]
 
-Compiles kernels/*.cu with the nvcc on PATH, each with its defaults, for the architectures below that it knows, and
-reads registers, stack, spills and static shared memory from ptxas. What it said is kept by hash beside the emulator's
-builds. Fails where a kernel has stack or spills, passes a limit of ``LIMITS``, or has none. With ``--write`` the table
-in kernels/README.md is written anew. Where cupy is installed, the text that the engine compiles goes through NVRTC too.
+Compiles kernels/*.cu, each with its defaults, by NVRTC and with the nvcc on PATH, whichever is here, for the
+architectures that they know, and reads registers, stack, spills and static shared memory from ptxas. Fails where a
+kernel is refused, has stack or spills, passes a limit of ``LIMITS``, or has none. With ``--write`` the tables in
+kernels/README.md are written anew, one a compiler that is here and finds no fault.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
-import shutil
+import os
 import sys
-import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
-from gpuseg.engines.cuda_compile import OPTIONS, compile_options
-from gpuseg.engines.launch import inline_headers, read_kernel_file
-from tests.emulator.build import BuildError, _cached, _run
+from tests.emulator import compilers, sections
+from tests.emulator.build import BuildError
+from tests.emulator.compilers import INSTALL, KERNELS, Compiler
+from tests.emulator.occupancy import MAX_SHARED, REGISTERS, aligned, occupancy
+from tests.emulator.usage import Usage, usages
 
-KERNELS = Path(__file__).parents[2] / "kernels"
 README = KERNELS / "README.md"
-ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
-FLAGS = (*OPTIONS, "-cubin", "-Werror", "all-warnings", "-Xptxas", "-v")
-
-_BEGIN, _END = "<!-- gate: begin -->", "<!-- gate: end -->"
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What ptxas says of one kernel: registers a thread, bytes of stack, of spills, of static shared memory."""
-
-    file: str
-    architecture: int
-    symbol: str
-    registers: int
-    stack: int
-    spills: int
-    shared: int
-
-    @property
-    def kernel(self) -> str:
-        """Its name without template arguments."""
-        mangled = re.match(r"_Z(\d+)", self.symbol)
-        return self.symbol[mangled.end() :][: int(mangled[1])] if mangled else self.symbol
-
-
-@cache
-def toolkit() -> str | None:
-    """Version of the nvcc on PATH, or None."""
-    if shutil.which("nvcc") is None or shutil.which("g++") is None:
-        return None
-    said = re.search(r"V(\d+\.\d+\.\d+)", _run("nvcc", "--version", check=False).stdout)
-    return said[1] if said else None
-
-
-@cache
-def known() -> tuple[int, ...]:
-    """The architectures that this nvcc compiles for."""
-    codes = _run("nvcc", "--list-gpu-code").stdout.split()
-    return tuple(arch for arch in ARCHITECTURES if f"sm_{arch}" in codes)
-
-
-def report(source: Path, architecture: int) -> str:
-    """What nvcc says of a file; BuildError where it refuses it, or warns."""
-    text = inline_headers(source.name, lambda name: _read(source.parent, name))
-    arch = f"-arch=sm_{architecture}"
-    kept = _cached((*FLAGS, str(toolkit()), arch, source.name), text, ".ptxas")
-    if not kept.exists():
-        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
-            target, said = Path(folder) / "out.cubin", Path(folder) / "said"
-            done = _run("nvcc", *FLAGS, arch, f"-I{KERNELS}", "-o", str(target), str(source), check=False)
-            if done.returncode != 0:
-                raise BuildError(done.stderr)
-            said.write_text(done.stderr, encoding="utf-8")
-            said.replace(kept)
-    return kept.read_text(encoding="utf-8")
-
-
-def _read(folder: Path, name: str) -> str:
-    path = folder / name
-    return path.read_text(encoding="utf-8") if path.exists() else read_kernel_file(name)
-
-
-def usages(source: Path, architecture: int) -> list[Usage]:
-    """Every kernel of a file."""
-    return parsed(source.name, architecture, report(source, architecture))
-
-
-def parsed(file: str, architecture: int, said: str) -> list[Usage]:
-    """Of ``-Xptxas -v``; a kernel of which it says nothing is an error."""
-    parts = re.split(r"Compiling entry function '([^']+)'", said)[1:]
-    found = []
-    for symbol, text in zip(parts[::2], parts[1::2], strict=True):
-        frame = re.search(
-            rf"Function properties for {re.escape(symbol)}\n\s+(\d+) bytes stack frame, (\d+) bytes spill stores, "
-            r"(\d+) bytes spill loads",
-            text,
-        )
-        used = re.search(r"Used (\d+) registers(.*)", text)
-        if frame is None or used is None:
-            raise ValueError(f"{file}: ptxas says nothing of {symbol} that can be read: {text}")
-        shared = re.search(r"(\d+) bytes smem", used[2])
-        stack, stores, loads = map(int, frame.groups())
-        found.append(
-            Usage(
-                file,
-                architecture,
-                symbol,
-                int(used[1]),
-                stack,
-                stores + loads,
-                int(shared[1]) if shared else 0,
-            )
-        )
-    return found
 
 
 @dataclass(frozen=True)
@@ -180,7 +84,7 @@ def faults(used: Sequence[Usage]) -> list[str]:
     ]
     for one in used:
         limit = LIMITS.get(one.kernel)
-        where = f"{one.file}: {one.symbol} for sm_{one.architecture}"
+        where = f"{one.file}: {one.symbol} for sm_{one.architecture} by {one.compiler}"
         if one.stack or one.spills:
             said.append(f"{where}: {one.stack} bytes of stack and {one.spills} of spills")
         if one.shared:
@@ -190,55 +94,11 @@ def faults(used: Sequence[Usage]) -> list[str]:
     for kernel, limit in LIMITS.items():
         if limit.shared > MAX_SHARED:
             said.append(f"{kernel}: {limit.shared} shared bytes exceed the {MAX_SHARED} of a block")
-        if _aligned(32 * limit.registers, 256) * (limit.threads // 32) > REGISTERS:
+        if aligned(32 * limit.registers, 256) * (limit.threads // 32) > REGISTERS:
             said.append(
                 f"{kernel}: no block of {limit.threads} threads with {limit.registers} registers fits"
             )
     return said
-
-
-@dataclass(frozen=True)
-class Multiprocessor:
-    """Limits of a multiprocessor (CUDA C++ Programming Guide, technical specifications a compute capability)."""
-
-    warps: int
-    blocks: int
-    shared: int
-    reserved: int  # shared bytes that each block costs beside its own
-    granularity: int  # of shared memory
-
-
-MULTIPROCESSORS = {
-    75: Multiprocessor(32, 16, 64 << 10, 0, 256),
-    80: Multiprocessor(64, 32, 164 << 10, 1024, 128),
-    86: Multiprocessor(48, 16, 100 << 10, 1024, 128),
-    89: Multiprocessor(48, 24, 100 << 10, 1024, 128),
-    90: Multiprocessor(64, 32, 228 << 10, 1024, 128),
-    100: Multiprocessor(64, 32, 228 << 10, 1024, 128),
-    120: Multiprocessor(48, 24, 100 << 10, 1024, 128),
-}
-REGISTERS = 65_536  # of a multiprocessor, in four parts; allocated to a warp 256 at a time
-MAX_SHARED = 48 << 10  # of a block that does not ask for more
-
-
-def blocks_at_once(architecture: int, threads: int, registers: int, shared: int) -> int:
-    """Blocks that a multiprocessor holds at a time: the occupancy calculation of cuda_occupancy.h."""
-    sm = MULTIPROCESSORS[architecture]
-    warps = -(-threads // 32)
-    by_registers = 4 * (REGISTERS // 4 // _aligned(32 * max(registers, 1), 256)) // warps
-    taken = _aligned(shared + sm.reserved, sm.granularity)
-    by_shared = sm.shared // taken if taken else sm.blocks
-    return min(sm.warps // warps, sm.blocks, by_registers, by_shared)
-
-
-def occupancy(architecture: int, threads: int, registers: int, shared: int) -> float:
-    """Share of a multiprocessor's warps."""
-    blocks = blocks_at_once(architecture, threads, registers, shared)
-    return blocks * -(-threads // 32) / MULTIPROCESSORS[architecture].warps
-
-
-def _aligned(value: int, step: int) -> int:
-    return -(-value // step) * step
 
 
 def table(used: Sequence[Usage]) -> str:
@@ -272,10 +132,10 @@ def cells(markdown: str) -> dict[tuple[str, str], str]:
     return {(row[0], head): cell for row in rows[2:] for head, cell in zip(rows[0], row, strict=True)}
 
 
-def section(used: Sequence[Usage]) -> str:
-    """What stands between the markers of kernels/README.md."""
+def section(compiler: Compiler, used: Sequence[Usage]) -> str:
+    """What stands between a compiler's markers in kernels/README.md."""
     return f"""\
-Registers a thread and share of a multiprocessor's warps, by nvcc {toolkit()}. Each kernel with the defaults of its
+Registers a thread and share of a multiprocessor's warps, by {compiler}. Each kernel with the defaults of its
 file, the most over its template arguments; occupancy as computed for the threads and shared bytes of a launch at 16
 features, 16 clusters, 100 periods. No kernel has stack, spills or static shared memory.
 
@@ -283,80 +143,62 @@ features, 16 clusters, 100 periods. No kernel has stack, spills or static shared
 """
 
 
-def written() -> str:
-    """The section that kernels/README.md has."""
-    text = README.read_text(encoding="utf-8")
-    return text.split(f"{_BEGIN}\n")[1].split(_END)[0]
-
-
-def write(text: str) -> None:
-    """Put a section between the markers."""
-    whole = README.read_text(encoding="utf-8")
-    before, rest = whole.split(f"{_BEGIN}\n")
-    README.write_text(f"{before}{_BEGIN}\n{text}{_END}{rest.split(_END)[1]}", encoding="utf-8")
-
-
 def files() -> list[Path]:
     """The kernel files."""
     return sorted(KERNELS.glob("*.cu"))
 
 
-def measured(architectures: Sequence[int]) -> list[Usage]:
-    """Every kernel for every architecture."""
-    return [one for source in files() for arch in architectures for one in usages(source, arch)]
+def measured(compiler: Compiler, architectures: Sequence[int]) -> tuple[list[Usage], list[str]]:
+    """Every kernel for every architecture that the compiler knows, and the files that it refuses."""
+    jobs = [(source, arch) for source in files() for arch in architectures if arch in compiler.architectures]
 
+    def one(job: tuple[Path, int]) -> list[Usage] | str:
+        try:
+            return usages(compiler, *job)
+        except BuildError as error:
+            return str(error)
 
-def nvrtc() -> tuple[str, list[str]]:
-    """What NVRTC did, and what it refused: every file as one text, for every architecture that it knows."""
-    try:
-        from cupy.cuda import nvrtc as library
-    except ImportError:
-        return "NVRTC: left out, cupy is not installed", []
-    try:
-        version = ".".join(map(str, library.getVersion()))
-    except (ImportError, OSError, RuntimeError) as error:
-        return f"NVRTC: left out, cupy does not find it: {error}", []
-    archs = [arch for arch in ARCHITECTURES if arch in list(map(int, library.getSupportedArchs()))]
-    refused = []
-    for source in files():
-        text = inline_headers(source.name, read_kernel_file)
-        for arch in archs:
-            program = library.createProgram(text, source.name, (), ())
-            try:
-                library.compileProgram(program, compile_options(text, {}, f"sm_{arch}"))
-            except library.NVRTCError:
-                refused.append(
-                    f"{source.name}: NVRTC refuses it for sm_{arch}: {library.getProgramLog(program)}"
-                )
-            finally:
-                library.destroyProgram(program)
-    return f"NVRTC {version}: {len(files())} files for {', '.join(f'sm_{arch}' for arch in archs)}", refused
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(one, jobs))
+    used = [usage for each in found if isinstance(each, list) for usage in each]
+    return used, [each for each in found if isinstance(each, str)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Compile all, say what is wrong; 0 when nothing is, 2 where there is no compiler."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.emulator.gate", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
         "--json", action="store_true", help="print every instantiation, and what is wrong, as JSON"
     )
-    parser.add_argument("--write", action="store_true", help="write the table of kernels/README.md anew")
+    parser.add_argument("--write", action="store_true", help="write the tables of kernels/README.md anew")
+    parser.add_argument("--compiler", choices=("nvcc", "NVRTC"), help="this one alone")
     chosen = parser.parse_args(arguments)
-    if toolkit() is None:
-        print("the gate needs nvcc and g++ on PATH", file=sys.stderr)
+    here, left_out = compilers.found(chosen.compiler)
+    if not here:
+        print("\n".join([*left_out, f"the gate needs a compiler: {INSTALL}"]), file=sys.stderr)
         return 2
-    used = measured(known())
-    said, refused = nvrtc()
-    wrong = [*faults(used), *refused]
+    results = {one: measured(one, one.architectures) for one in here}
+    used = [usage for some, _ in results.values() for usage in some]
+    faulty = {one: [*faults(some), *refused] for one, (some, refused) in results.items()}
+    wrong = list(dict.fromkeys(fault for some in faulty.values() for fault in some))
     if chosen.json:
-        kernels = [asdict(one) | {"kernel": one.kernel, "occupancy": _occupancy_of(one)} for one in used]
-        print(
-            json.dumps({"toolkit": toolkit(), "nvrtc": said, "faults": wrong, "kernels": kernels}, indent=1)
-        )
+        report = {
+            "toolkits": {one.name: one.version for one in here},
+            "left_out": left_out,
+            "faults": wrong,
+            "kernels": [
+                asdict(one) | {"kernel": one.kernel, "occupancy": _occupancy_of(one)} for one in used
+            ],
+        }
+        print(json.dumps(report, indent=1))
     else:
-        print("\n".join([section(used), said, *wrong]))
-    if chosen.write and not wrong:
-        write(section(used))
+        print("\n".join([*(section(one, some) for one, (some, _) in results.items()), *left_out, *wrong]))
+    if chosen.write:
+        for one, (some, _) in results.items():
+            if not faulty[one]:
+                sections.write(README, f"gate {one.name}", section(one, some))
     return 1 if wrong else 0
 
 

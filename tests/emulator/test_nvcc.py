@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from gpuseg.engines.launch import inline_headers
-from tests.emulator import gate
+from tests.emulator import compilers
 from tests.emulator.sources import FOLDER, read
+from tests.emulator.usage import usages
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 FILES = [*sorted(KERNELS.glob("*.cu")), *sorted(FOLDER.glob("*.cu"))]
-ARCHITECTURES = gate.ARCHITECTURES if os.environ.get("GPUSEG_TESTS") == "full" else (80, 100)
+ARCHITECTURES = compilers.ARCHITECTURES if os.environ.get("GPUSEG_TESTS") == "full" else (80, 100)
 
 needs_nvcc = pytest.mark.skipif(
     shutil.which("nvcc") is None or shutil.which("g++") is None, reason="nvcc and g++ are not both on PATH"
@@ -51,9 +52,9 @@ def compiled(source: Path, architecture: int, folder: Path) -> str:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("source", FILES, ids=lambda path: path.name)
 def test_each_file_compiles_alone_without_spills(source, architecture):
-    if architecture not in gate.known():
+    if architecture not in compilers.nvcc().architectures:
         pytest.skip(f"this nvcc does not know sm_{architecture}")
-    used = gate.usages(source, architecture)
+    used = usages(compilers.nvcc(), source, architecture)
     assert used
     wrong = source.name == "faults.cu"  # one of its bugs is an array of its own
     assert wrong or all((one.stack, one.spills) == (0, 0) for one in used)
