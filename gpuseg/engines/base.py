@@ -105,6 +105,30 @@ class AssignResult:
     moved: int
 
 
+@dataclass
+class ClusteredRows:
+    """Rows in the order of their clusters, which others are compared with; a caller owns it and changes nothing in it.
+
+    Parameters
+    ----------
+    block : ndarray of float32, shape (d, m)
+        Feature-major.
+    starts : ndarray of int64, shape (k + 1,)
+        Cluster c is columns ``starts[c]`` to ``starts[c + 1]``.
+    kept : object or None
+        What a device's engine keeps elsewhere; nobody else looks at it.
+    """
+
+    block: Block
+    starts: npt.NDArray[np.int64]
+    kept: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def k(self) -> int:
+        """Clusters."""
+        return self.starts.size - 1
+
+
 @runtime_checkable
 class Engine(Protocol):
     """One partition's work. Implementations hold no data; buffers and states belong to the caller."""
@@ -192,16 +216,12 @@ class Engine(Protocol):
         ...
 
     def silhouette_sums(
-        self,
-        rows: Block,
-        others: Block,
-        other_starts: npt.NDArray[np.int64],
-        exponent: int,
-        out: npt.NDArray[np.int64],
+        self, rows: Block, others: ClusteredRows, exponent: int, out: npt.NDArray[np.int64]
     ) -> None:
         """``out[i, c]`` += sum over others of cluster c of rint(sqrt(d2) * 2**exponent).
 
-        ``others`` is ordered by cluster; cluster c occupies columns ``other_starts[c]`` to ``other_starts[c + 1]``.
+        Callers bound ``out`` by giving some rows at a time; the same record of ``others`` then lets an engine keep them
+        where it compares them.
         """
         ...
 

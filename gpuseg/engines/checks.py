@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, Weights
-from gpuseg.engines.base import AssignState, LabelArray
+from gpuseg.engines.base import AssignState, Block, ClusteredRows, LabelArray
 from gpuseg.errors import ContractError
 
 
@@ -131,3 +131,27 @@ def require_shapes(
             )
         if np.count_nonzero(shape.counts) == 1 and shape.counts.max() > 1:
             raise ContractError("only one cluster has rows; a silhouette compares it with another")
+
+
+def require_compared(rows: Block, others: ClusteredRows, out: npt.NDArray[np.int64]) -> None:
+    """Refuse rows, others and sums that do not belong together.
+
+    Parameters
+    ----------
+    rows, others, out : ndarray and ClusteredRows
+        As :meth:`gpuseg.engines.base.Engine.silhouette_sums` takes them.
+
+    Raises
+    ------
+    ContractError
+        If shapes do not fit, or the starts of clusters do not ascend within the others.
+    """
+    d, m = others.block.shape
+    if rows.shape[0] != d or out.shape != (rows.shape[1], others.k):
+        shapes = f"rows {rows.shape}, others {others.block.shape}, {others.k} clusters and out {out.shape}"
+        raise ContractError(f"{shapes} do not fit; they are (d, n), (d, m), k and (n, k)")
+    bounds = np.concatenate([[0], others.starts, [m]])
+    if others.k < 0 or bool(np.any(np.diff(bounds) < 0)):
+        raise ContractError(
+            f"the starts of clusters must ascend within 0 .. {m}; order the others by cluster"
+        )

@@ -20,7 +20,7 @@ from gpuseg.cluster.inputs import open_table
 from gpuseg.cluster.preparing import Prepared, prepare
 from gpuseg.core.silhouette import MEAN_BITS, ClusterShape, mean_silhouette
 from gpuseg.core.widesum import WideSum
-from gpuseg.engines.base import Engine, label_dtype
+from gpuseg.engines.base import ClusteredRows, Engine, label_dtype
 from gpuseg.engines.choose import check_engine
 from gpuseg.errors import InputError
 from gpuseg.graph.executors import Executor, executor_for
@@ -206,16 +206,16 @@ def _euclidean(
     block = np.concatenate(executor.map(block_partition, prepared.job), axis=1)
     n = codes.size
     order = np.argsort(codes, kind="stable")
-    others = np.ascontiguousarray(block[:, order])
     counts = np.bincount(codes, minlength=k)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    others = ClusteredRows(np.ascontiguousarray(block[:, order]), starts)
     exponent = distance_exponent(prepared, n)
     values = np.empty(n, np.float64)
     rows_a_time = max(64, _TABLE_CELLS // k)
     for low in range(0, n, rows_a_time):
         rows = np.ascontiguousarray(block[:, low : low + rows_a_time])
         sums = np.zeros((rows.shape[1], k), np.int64)
-        engine.silhouette_sums(rows, others, starts, exponent, sums)
+        engine.silhouette_sums(rows, others, exponent, sums)
         values[low : low + rows_a_time] = from_distance_sums(sums, codes[low : low + rows_a_time], counts)
     total = sum(np.rint(np.ldexp(values, MEAN_BITS)).astype(np.int64).tolist())
     return Silhouettes(values, mean_silhouette(total, n), "euclidean")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 
 from gpuseg.core.weights import WeightRange, Weights
+from gpuseg.engines.base import ClusteredRows
 from gpuseg.engines.cpu import distances
 from tests import strategies
 from tests.oracle import floats, silhouette, sums
@@ -43,7 +44,9 @@ def test_a_seeding_step_is_the_oracle(engines, weight_kind):
 def by_cluster(rows, labels, k):
     """Rows in the order of their cluster, and where each cluster starts."""
     order = np.argsort(labels, kind="stable")
-    return np.ascontiguousarray(rows[order].T), np.searchsorted(labels[order], np.arange(k + 1))
+    return ClusteredRows(
+        np.ascontiguousarray(rows[order].T), np.searchsorted(labels[order], np.arange(k + 1))
+    )
 
 
 @pytest.mark.parametrize("kind", strategies.KINDS)
@@ -55,13 +58,12 @@ def test_distance_sums_by_cluster_are_the_oracle(engines, kind):
         rows, others = strategies.table(kind, n, d, seed=n), strategies.table(kind, 2 * n + 17, d, seed=n + 1)
         labels = rng.integers(0, k, len(others))
         labels[labels == k // 2] = 0  # one cluster without rows
-        block, starts = by_cluster(others, labels, k)
         reach = float(floats.chain(rows, others).max())
         exponent = min(62 - 7, 50) - sums.math.frexp(floats.sqrt32(reach))[1]
         expected = silhouette.distance_sums(rows, others, labels, k, exponent)
         for engine in engines:
             out = np.full((n, k), 5, np.int64)
-            engine.silhouette_sums(np.ascontiguousarray(rows.T), block, starts, exponent, out)
+            engine.silhouette_sums(np.ascontiguousarray(rows.T), by_cluster(others, labels, k), exponent, out)
             assert (out - 5).tolist() == expected
 
 
@@ -70,9 +72,9 @@ def test_distance_sums_add_up_over_blocks_of_others(engines):
     labels = np.random.default_rng(1).integers(0, 3, 50)
     block = np.ascontiguousarray(rows.T)
     whole, parts = (np.zeros((50, 3), np.int64) for _ in range(2))
-    engines[1].silhouette_sums(block, *by_cluster(rows, labels, 3), 40, whole)
+    engines[1].silhouette_sums(block, by_cluster(rows, labels, 3), 40, whole)
     for part in (slice(0, 13), slice(13, 13), slice(13, 50)):
-        engines[1].silhouette_sums(block, *by_cluster(rows[part], labels[part], 3), 40, parts)
+        engines[1].silhouette_sums(block, by_cluster(rows[part], labels[part], 3), 40, parts)
     assert np.array_equal(whole, parts)
 
 

@@ -26,13 +26,14 @@ def silhouettes() -> str:
     import numpy as np
 
     from gpuseg.core.silhouette import ClusterShape
+    from gpuseg.engines.base import ClusteredRows
     from gpuseg.engines.cpu.engine import CpuEngine
     from tests.golden.families import _data
 
     block = np.ascontiguousarray(_data.rows().T)
     sums, values = np.zeros((_data.N, 2), np.int64), np.empty(_data.N)
     engine = CpuEngine(1)
-    engine.silhouette_sums(block, block, np.array([0, 37, _data.N]), 30, sums)
+    engine.silhouette_sums(block, ClusteredRows(block, np.array([0, 37, _data.N])), 30, sums)
     labels, counts = np.arange(_data.N, dtype=np.uint8) % 2, np.array([45, 45])
     shape = ClusterShape(_data.rows()[:2], np.array([0.5, 0.25]), counts)
     engine.square_silhouettes(block, [labels], [shape], [values])

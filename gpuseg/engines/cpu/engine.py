@@ -18,8 +18,22 @@ from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, WeightRange, Weights, counting
 from gpuseg.core.widesum import WideSum
-from gpuseg.engines.base import AssignResult, AssignState, Block, LabelArray, Metric, require_distances
-from gpuseg.engines.checks import require_labelled, require_models, require_shapes, require_weights
+from gpuseg.engines.base import (
+    AssignResult,
+    AssignState,
+    Block,
+    ClusteredRows,
+    LabelArray,
+    Metric,
+    require_distances,
+)
+from gpuseg.engines.checks import (
+    require_compared,
+    require_labelled,
+    require_models,
+    require_shapes,
+    require_weights,
+)
 from gpuseg.engines.cpu import assigning, distances, labelled, preparing, records
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
 from gpuseg.errors import ContractError
@@ -250,22 +264,18 @@ class CpuEngine:
         return [_cluster_moments([thread[m] for thread in done], k, d, scales) for m, k in enumerate(ks)]
 
     def silhouette_sums(
-        self,
-        rows: Block,
-        others: Block,
-        other_starts: npt.NDArray[np.int64],
-        exponent: int,
-        out: npt.NDArray[np.int64],
+        self, rows: Block, others: ClusteredRows, exponent: int, out: npt.NDArray[np.int64]
     ) -> None:
         """Distance sums by cluster: see :meth:`gpuseg.engines.base.Engine.silhouette_sums`."""
+        require_compared(rows, others, out)
         d, n = rows.shape
         threads = thread_count(self.n_jobs)
         step = max(1, -(-n // threads))
         scale = np.ldexp(1.0, exponent)
         run_parallel(
             lambda start, stop: distances.silhouette_rows(
-                rows.reshape(-1), n, start, stop, others.reshape(-1), others.shape[1],
-                other_starts, len(other_starts) - 1, d, scale, out,
+                rows.reshape(-1), n, start, stop, others.block.reshape(-1), others.block.shape[1],
+                others.starts, others.k, d, scale, out,
             ),
             [(low, min(low + step, n)) for low in range(0, n, step)] or [(0, 0)],
         )  # fmt: skip

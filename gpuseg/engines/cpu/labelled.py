@@ -66,13 +66,13 @@ def _order_by_label(labels, low, m, k, starts, order):
     """Rows low .. low + m - 1 by cluster, from ``order[starts[c]]`` to ``order[starts[c + 1]]``; rows of none last."""
     starts[:] = 0
     for j in range(m):
-        c = np.int64(labels[low + j])
-        starts[c + 2 if 0 <= c < k else k + 2] += 1
+        own = np.int64(labels[low + j])
+        starts[own + 2 if 0 <= own < k else k + 2] += 1
     for c in range(k + 1):
         starts[c + 2] += starts[c + 1]
     for j in range(m):
-        c = np.int64(labels[low + j])
-        to = c + 1 if 0 <= c < k else k + 1
+        own = np.int64(labels[low + j])
+        to = own + 1 if 0 <= own < k else k + 1
         order[starts[to]] = j
         starts[to] += 1
 

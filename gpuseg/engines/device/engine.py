@@ -21,26 +21,34 @@ from gpuseg.engines.base import (
     AssignResult,
     AssignState,
     Block,
+    ClusteredRows,
     LabelArray,
     Metric,
     require_distances,
 )
-from gpuseg.engines.checks import require_labelled, require_models, require_shapes, require_weights
+from gpuseg.engines.checks import (
+    require_compared,
+    require_labelled,
+    require_models,
+    require_shapes,
+    require_weights,
+)
 from gpuseg.engines.device.categories import category_sums
 from gpuseg.engines.device.cohort import bitmaps, first_periods, revenue, triangle
+from gpuseg.engines.device.comparing import Comparisons
 from gpuseg.engines.device.distance import distances
 from gpuseg.engines.device.label_moments import label_moments
 from gpuseg.engines.device.moments import moments
 from gpuseg.engines.device.passes import Call, Passes
+from gpuseg.engines.device.resident import Residents
 from gpuseg.engines.device.scale import centre, scan
 from gpuseg.engines.device.seed import potentials, seed_step
-from gpuseg.engines.device.silhouette import silhouette_sums, square_silhouettes
+from gpuseg.engines.device.silhouette import square_silhouettes
 from gpuseg.engines.device.tiles import (
     HostArray,
     cut_weights,
     join_weights,
     plan_tile_bytes,
-    plan_tile_rows,
     run_tiles,
     weight_bytes,
 )
@@ -62,7 +70,8 @@ class DeviceEngine:
         Most bytes of a tile of a host block. Default: 256 MiB, or a sixteenth of the device's memory if that is less.
         It changes no bit.
     keep_bytes : int, optional
-        Most bytes of blocks that stay on the device between the passes of a fit. Default: half of its memory.
+        Most bytes of blocks that stay on the device between the passes of a fit, or while rows are compared with them.
+        Default: half of its memory.
     """
 
     def __init__(
@@ -77,7 +86,9 @@ class DeviceEngine:
         self._device = device
         self._tile_bytes = plan_tile_bytes(device.props, tile_bytes)
         half = device.props.total_memory // 2
-        self._passes = Passes(device, self._tile_bytes, half if keep_bytes is None else keep_bytes)
+        self._residents = Residents(half if keep_bytes is None else keep_bytes)
+        self._passes = Passes(device, self._tile_bytes, self._residents)
+        self._comparisons = Comparisons(device, self._tile_bytes, self._residents)
 
     def __repr__(self) -> str:
         return f"DeviceEngine({self._device.props.name!r}, name={self.name!r})"
@@ -237,35 +248,11 @@ class DeviceEngine:
         self._run(n, 4 * (d + len(centres)), lambda start, stop: [block[:, start:stop]], work)
 
     def silhouette_sums(
-        self,
-        rows: Block,
-        others: Block,
-        other_starts: npt.NDArray[np.int64],
-        exponent: int,
-        out: npt.NDArray[np.int64],
+        self, rows: Block, others: ClusteredRows, exponent: int, out: npt.NDArray[np.int64]
     ) -> None:
         """Distance sums by cluster: see :meth:`gpuseg.engines.base.Engine.silhouette_sums`."""
-        d, n = rows.shape
-        k = len(other_starts) - 1
-
-        def of(low: int, high: int) -> None:
-            some = np.ascontiguousarray(rows[:, low:high])
-
-            def work(
-                device: Device, start: int, stop: int, arrays: Sequence[HostArray]
-            ) -> npt.NDArray[np.int64]:
-                part = np.zeros((high - low, k), np.int64)
-                silhouette_sums(
-                    device, some, arrays[0], np.clip(other_starts, start, stop) - start, exponent, part
-                )
-                return part
-
-            for part in self._run(others.shape[1], 4 * d, lambda i, j: [others[:, i:j]], work):
-                out[low:high] += part
-
-        step = plan_tile_rows(4 * d + 8 * k, self._tile_bytes)
-        for low in range(0, n, step):
-            of(low, min(low + step, n))
+        require_compared(rows, others, out)
+        self._comparisons.sums(rows, others, exponent, out)
 
     def square_silhouettes(
         self,
@@ -373,7 +360,7 @@ class DeviceEngine:
         cut: Callable[[int, int], Sequence[HostArray]],
         work: Callable[[Device, int, int, Sequence[HostArray]], Any],
     ) -> list[Any]:
-        device, spare = self._device, self._passes.spare
+        device, spare = self._device, self._residents.drop_all
         return run_tiles(device, n, row_bytes, cut, work, tile_bytes=self._tile_bytes, spare=spare)
 
 

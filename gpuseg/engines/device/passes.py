@@ -7,7 +7,6 @@ on the device: then a pass uploads centres and brings down sums, nothing else.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,9 +22,7 @@ from gpuseg.engines.device.assign import assign
 from gpuseg.engines.device.resident import Resident, Residents, Tile, memos_of
 from gpuseg.engines.device.tiles import HostArray, cut_weights, join_weights, run_tiles, weight_bytes
 from gpuseg.engines.launch import Device
-from gpuseg.errors import ContractError, DeviceMemoryError
-
-logger = logging.getLogger("gpuseg.engines")
+from gpuseg.errors import ContractError
 
 Result = TypeVar("Result")
 Float32Array = npt.NDArray[np.float32]
@@ -85,18 +82,14 @@ class Passes:
         Where.
     tile_bytes : int
         Bytes of a tile.
-    budget : int
-        Bytes that may stay on the device between passes.
+    residents : Residents
+        What stays on the device between passes.
     """
 
-    def __init__(self, device: Device, tile_bytes: int, budget: int) -> None:
+    def __init__(self, device: Device, tile_bytes: int, residents: Residents) -> None:
         self._device = device
         self._tile_bytes = tile_bytes
-        self._residents = Residents(budget)
-
-    def spare(self) -> bool:
-        """Let go of all that is kept; whether there was anything."""
-        return self._residents.drop_all()
+        self._residents = residents
 
     def assign(self, call: Call, *, labels: bool) -> list[AssignResult]:
         """One pass; ``call``'s states have been fitted to its block.
@@ -117,27 +110,16 @@ class Passes:
             # Set again by what succeeds: an exception half-way must not leave anything to build on.
             state.sums = state.kept = None
         if kept is not None:
-            found = self._try(lambda: self._again(call, *kept, labels=labels))
+            found = self._residents.attempt(self._device, lambda: self._again(call, *kept, labels=labels))
             if found is not None:
                 return found
             # Labels that the device kept to itself are gone with it.
             call.known = [None] * len(call.states)
         elif not labels and call.sums and self._residents.have_room(call.row_bytes * call.block.shape[1]):
-            found = self._try(lambda: self._first(call))
+            found = self._residents.attempt(self._device, lambda: self._first(call))
             if found is not None:
                 return found
         return self._streamed(call)
-
-    def _try(self, work: Callable[[], list[AssignResult]]) -> list[AssignResult] | None:
-        """What ``work`` gives, or None where the device is full, and then nothing is kept."""
-        try:
-            return work()
-        except DeviceMemoryError as error:
-            # As text: a record that is stored would keep the frames of the failure, and their memory.
-            logger.info("the device is full, so nothing stays on it: %s", str(error))
-        self.spare()
-        self._device.release()
-        return None
 
     def _kept(self, call: Call) -> tuple[Resident, list[int]] | None:
         """What earlier passes left on the device, and the places of these models there."""
@@ -260,7 +242,7 @@ class Passes:
             work,
             tile_bytes=self._tile_bytes,
             keep=keep,
-            spare=self.spare,
+            spare=self._residents.drop_all,
         )
 
 

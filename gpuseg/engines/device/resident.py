@@ -1,15 +1,17 @@
 """Blocks, labels and sums that stay on a device between the passes of one fit (room: engines).
 
-Called by :mod:`gpuseg.engines.device.passes` only. Never part of an answer: what was dropped costs another upload and
-changes no bit. The caller's states own what is kept, and a budget in bytes bounds all of it.
+Called by :mod:`gpuseg.engines.device.passes` and :mod:`gpuseg.engines.device.comparing`. Never part of an answer: what
+was dropped costs another upload and changes no bit. The caller's states own what is kept, a budget in bytes bounds it.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +22,11 @@ from gpuseg.engines.base import AssignResult, AssignState, Block
 from gpuseg.engines.device.assign import assign_on_device
 from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.engines.launch import Device, DeviceArray
+from gpuseg.errors import DeviceMemoryError
+
+logger = logging.getLogger("gpuseg.engines")
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -162,6 +169,19 @@ def memos_of(
     return memos
 
 
+class Keepable(Protocol):
+    """What stays on a device until its owner, or the device's need, lets it go."""
+
+    @property
+    def nbytes(self) -> int:
+        """Device memory that it holds."""
+        ...
+
+    def drop(self) -> None:
+        """Let go of it; who finds it dropped does without."""
+        ...
+
+
 class Residents:
     """All that is kept on one device, within a number of bytes. What does not fit is not kept: passes go round.
 
@@ -174,14 +194,14 @@ class Residents:
     def __init__(self, budget: int) -> None:
         self._budget = budget
         self._lock = threading.Lock()
-        self._kept: list[weakref.ref[Resident]] = []
+        self._kept: list[weakref.ref[Keepable]] = []
 
     def have_room(self, nbytes: int) -> bool:
         """Whether so much more can be kept."""
         with self._lock:
             return nbytes + sum(resident.nbytes for resident in self._alive()) <= self._budget
 
-    def add(self, resident: Resident) -> None:
+    def add(self, resident: Keepable) -> None:
         """Count it, as long as its owner holds it."""
         with self._lock:
             self._kept = [weakref.ref(other) for other in (*self._alive(), resident)]
@@ -195,5 +215,16 @@ class Residents:
             self._kept = []
             return bool(held)
 
-    def _alive(self) -> list[Resident]:
+    def attempt(self, device: Device, work: Callable[[], Result]) -> Result | None:
+        """What ``work`` gives, or None where the device is full, and then nothing is kept."""
+        try:
+            return work()
+        except DeviceMemoryError as error:
+            # As text: a record that is stored would keep the frames of the failure, and their memory.
+            logger.info("the device is full, so nothing stays on it: %s", str(error))
+        self.drop_all()
+        device.release()
+        return None
+
+    def _alive(self) -> list[Keepable]:
         return [resident for ref in self._kept if (resident := ref()) is not None]

@@ -27,7 +27,6 @@ from gpuseg.engines.launch import (
     kernel_source,
     require_no_error,
 )
-from gpuseg.errors import ContractError
 
 ROWS = 4
 """Rows a thread (``ROWS`` of pairs.cuh)."""
@@ -39,53 +38,6 @@ COLUMNS = 32
 _LARGEST_EXPONENT = 126
 """A float32 root of a chain is 0 or above 2**-75, and below 2**64. So beyond 2**126 every scale gives 0 or leaves the
 range, and below 2**-126 all give 0: held to what float32 holds, the scale changes no sum and no refusal."""
-
-
-def silhouette_sums(
-    device: Device,
-    rows: Block,
-    others: Block,
-    other_starts: npt.NDArray[np.int64],
-    exponent: int,
-    out: npt.NDArray[np.int64],
-) -> None:
-    """Add to ``out[i, c]`` the distances of row i to the others of cluster c.
-
-    Parameters
-    ----------
-    device : Device
-        Where it is computed; both blocks are uploaded whole, and a table of n by k sums is held.
-    rows : float32 array, shape (d, n)
-        Feature-major, C order.
-    others : float32 array, shape (d, m)
-        Ordered by cluster.
-    other_starts : int64 array, shape (k + 1,)
-        Cluster c is columns ``other_starts[c]`` to ``other_starts[c + 1]`` of ``others``.
-    exponent : int
-        Each distance counts ``rint(distance * 2**exponent)``.
-    out : int64 array, shape (n, k)
-        What the CPU engine adds, it adds.
-
-    Raises
-    ------
-    ContractError
-        If a scaled distance reaches 2**51, or shapes, types or starts do not fit; ``out`` is then as it was.
-    """
-    k = other_starts.size - 1
-    if rows.shape[0] != others.shape[0] or out.shape != (rows.shape[1], k):
-        shapes = f"rows {rows.shape}, others {others.shape}, {k} clusters and out {out.shape}"
-        raise ContractError(f"{shapes} do not fit; they are (d, n), (d, m), k and (n, k)")
-    bounds = np.concatenate([[0], other_starts, [others.shape[1]]])
-    if k < 0 or bool(np.any(np.diff(bounds) < 0)):
-        raise ContractError(
-            f"the starts of clusters must ascend within 0 .. {others.shape[1]}; order the others by cluster"
-        )
-    x = upload(device, rows, np.float32, "rows")
-    y = upload(device, others, np.float32, "others")
-    sums = silhouette_sums_on_device(
-        device, x, y, upload(device, other_starts, np.int64, "other_starts"), exponent
-    )
-    out += device.to_host(sums).view(np.int64).T
 
 
 def silhouette_sums_on_device(
