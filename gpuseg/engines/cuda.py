@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gpuseg.engines.device.engine import DeviceEngine
 
 OLDEST_DRIVER = 12_000
-OLDEST_ARCHITECTURE = 75
 
 _lock = threading.Lock()
 """One thread at a time compiles, and makes the engine."""
@@ -38,7 +37,7 @@ def unavailable() -> str | None:
 
 
 def cuda_engine() -> DeviceEngine:
-    """The engine of this process, on the first device that it is shown.
+    """The engine of this process, on the first device that it is shown and can use.
 
     Raises
     ------
@@ -70,7 +69,7 @@ def _engine(process: int) -> DeviceEngine:
 
     from gpuseg.engines.device.engine import DeviceEngine
 
-    return DeviceEngine(CudaDevice(cupy))
+    return DeviceEngine(CudaDevice(cupy, cuda_driver.look().usable[0]))
 
 
 @functools.cache
@@ -81,13 +80,7 @@ def _unavailable(process: int) -> str | None:
         return driver.problem
     if driver.version < OLDEST_DRIVER:
         return f"the NVIDIA driver is for {driver}; update it to one for CUDA 12 or newer"
-    card = driver.cards[0]
-    if card.architecture < OLDEST_ARCHITECTURE:
-        return (
-            f"{card.name} is of compute capability {card.architecture / 10}; 7.5 or newer is needed: choose another "
-            "device by CUDA_VISIBLE_DEVICES"
-        )
-    return _no_cupy(driver)
+    return driver.unusable or _no_cupy(driver)
 
 
 def _no_cupy(driver: cuda_driver.Driver) -> str | None:
@@ -116,11 +109,16 @@ class CudaStream:
     ----------
     cupy : module
         CuPy.
+    ordinal : int
+        Number of its device. Whoever calls may have another one as the current one, and CUDA makes streams and events
+        on that.
     """
 
-    def __init__(self, cupy: Any) -> None:
+    def __init__(self, cupy: Any, ordinal: int) -> None:
         self._cupy = cupy
-        self.raw = cupy.cuda.Stream(non_blocking=True)
+        self._ordinal = ordinal
+        with cupy.cuda.Device(ordinal):
+            self.raw = cupy.cuda.Stream(non_blocking=True)
 
     def synchronize(self) -> None:
         """See :class:`gpuseg.engines.launch.Stream`."""
@@ -129,14 +127,16 @@ class CudaStream:
 
     def record(self) -> Event:
         """See :class:`gpuseg.engines.launch.Stream`."""
-        event = CudaEvent(self._cupy.cuda.Event(disable_timing=True))
-        event.raw.record(self.raw)
-        return event
+        with translated(), self._cupy.cuda.Device(self._ordinal):
+            event = CudaEvent(self._cupy.cuda.Event(disable_timing=True))
+            event.raw.record(self.raw)
+            return event
 
     def wait(self, event: Event) -> None:
         """See :class:`gpuseg.engines.launch.Stream`."""
         assert isinstance(event, CudaEvent)
-        self.raw.wait_event(event.raw)
+        with translated(), self._cupy.cuda.Device(self._ordinal):
+            self.raw.wait_event(event.raw)
 
 
 class CudaEvent:
@@ -170,7 +170,7 @@ class CudaDevice:
 
     def __init__(self, cupy: Any, ordinal: int = 0) -> None:
         self._cupy = cupy
-        self._handle = cupy.cuda.Device(ordinal)
+        self._ordinal = ordinal
         self._own = threading.local()
         self._modules: dict[tuple[Any, ...], CudaModule] = {}
         self._lock = threading.Lock()
@@ -197,7 +197,8 @@ class CudaDevice:
     @contextmanager
     def current(self) -> Iterator[None]:
         """Device and stream of this thread as CuPy's current ones; errors of CUDA as those of gpuseg."""
-        with translated(), self._handle, self._stream().raw:
+        # A handle a use: not every Device of CuPy can be entered by several threads at a time.
+        with translated(), self._cupy.cuda.Device(self._ordinal), self._stream().raw:
             yield
 
     def module(
@@ -220,17 +221,17 @@ class CudaDevice:
     def empty(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         """See :meth:`gpuseg.engines.launch.Device.empty`."""
         with self.current():
-            return self._cupy.empty(shape, dtype)
+            return self._allocate(self._cupy.empty, shape, dtype)
 
     def zeros(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         """See :meth:`gpuseg.engines.launch.Device.zeros`."""
         with self.current():
-            return self._cupy.zeros(shape, dtype)
+            return self._allocate(self._cupy.zeros, shape, dtype)
 
     def to_device(self, array: npt.NDArray[Any]) -> Any:
         """See :meth:`gpuseg.engines.launch.Device.to_device`."""
         with self.current():
-            target = self._cupy.empty(array.shape, array.dtype)
+            target = self._allocate(self._cupy.empty, array.shape, array.dtype)
             target.set(array)
             return target
 
@@ -242,8 +243,8 @@ class CudaDevice:
 
     def new_stream(self) -> Stream:
         """See :meth:`gpuseg.engines.launch.Device.new_stream`."""
-        with translated(), self._handle:
-            return CudaStream(self._cupy)
+        with translated():
+            return CudaStream(self._cupy, self._ordinal)
 
     def pinned(self, shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """See :meth:`gpuseg.engines.launch.Device.pinned`."""
@@ -267,10 +268,17 @@ class CudaDevice:
             self._cupy.get_default_memory_pool().free_all_blocks()
             self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
+    def _allocate(self, make: Callable[..., Any], shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any:
+        """CuPy's pool keeps free memory by stream and size; with a limit it refuses before it gives any back."""
+        try:
+            return make(shape, dtype)
+        except MemoryError:
+            self._cupy.get_default_memory_pool().free_all_blocks()
+            return make(shape, dtype)
+
     def _stream(self) -> CudaStream:
         if not hasattr(self._own, "stream"):
-            with self._handle:
-                self._own.stream = CudaStream(self._cupy)
+            self._own.stream = CudaStream(self._cupy, self._ordinal)
         stream: CudaStream = self._own.stream
         return stream
 

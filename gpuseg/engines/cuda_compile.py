@@ -6,11 +6,12 @@ CuPy's own ``RawModule`` cannot be used: it appends ``-ftz=true`` to whatever op
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import threading
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,12 +159,15 @@ def _read(path: Path) -> Compiled | None:
 
 def _write(path: Path, compiled: Compiled) -> None:
     symbols = json.dumps(compiled.symbols).encode()
-    partial = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    # Machines that share a home folder may share numbers of processes and threads as well.
+    partial = path.with_suffix(f".{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(b"\n".join([_digest(symbols, compiled.code).encode(), symbols, compiled.code]))
         partial.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         logger.info(
             "compiled kernels cannot be kept in %s, so each process compiles them anew: %s",
             path.parent,

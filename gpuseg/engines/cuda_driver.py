@@ -8,6 +8,11 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
+OLDEST_ARCHITECTURE = 75
+LEAST_MEMORY = 1 << 30
+"""Bytes: contexts, compiled kernels and two tiles have to fit."""
+
+_GIB = 1 << 30
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_*
 
@@ -30,6 +35,15 @@ class Card:
     architecture: int
     memory_bytes: int
 
+    @property
+    def problem(self) -> str:
+        """Why kernels cannot run on it, as the rest of a sentence; "" where they can."""
+        if self.architecture < OLDEST_ARCHITECTURE:
+            return f"is of compute capability {self.architecture / 10}"
+        if self.memory_bytes < LEAST_MEMORY:
+            return f"has {self.memory_bytes / _GIB:.1f} GiB of memory"
+        return ""
+
 
 @dataclass(frozen=True)
 class Driver:
@@ -48,6 +62,20 @@ class Driver:
     version: int
     cards: tuple[Card, ...]
     problem: str
+
+    @property
+    def usable(self) -> tuple[int, ...]:
+        """Numbers of the devices on which kernels can run."""
+        return tuple(number for number, card in enumerate(self.cards) if not card.problem)
+
+    @property
+    def unusable(self) -> str:
+        """Why no device can be used, with the remedy; "" where one can."""
+        if self.problem or self.usable:
+            return self.problem
+        found = ", ".join(f"{card.name} {card.problem}" for card in self.cards)
+        least = f"compute capability {OLDEST_ARCHITECTURE / 10} or newer with {LEAST_MEMORY // _GIB} GiB"
+        return f"{found}; a device of {least} is needed: let CUDA_VISIBLE_DEVICES show one"
 
     def __str__(self) -> str:
         return f"CUDA {self.version // 1000}.{self.version % 1000 // 10}"

@@ -6,6 +6,7 @@ Each worker process has one thread, sees one device only (``CUDA_VISIBLE_DEVICES
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from gpuseg.engines import cuda_driver
 from gpuseg.errors import EngineUnavailableError, InputError
 from gpuseg.graph.limits import memory_limit as machine_memory
+
+logger = logging.getLogger("gpuseg.graph")
 
 POOL_PERCENT = 90
 """Share of a device's memory that CuPy's pool may take."""
@@ -29,7 +32,8 @@ def cuda_workers(
     Parameters
     ----------
     devices : sequence of int or str, optional
-        Numbers or UUIDs, as ``CUDA_VISIBLE_DEVICES`` takes them. Default: every device that this process is shown.
+        Numbers or UUIDs, as ``CUDA_VISIBLE_DEVICES`` takes them. Default: every device that this process is shown
+        and can use; a log line names the others.
     pool_percent : int, default 90
         Percent of a device's memory that CuPy's memory pool may take.
     memory_limit : str or int, optional
@@ -63,7 +67,7 @@ def cuda_workers(
 
 
 def visible_devices() -> list[str]:
-    """Devices that this process is shown, in the terms of ``CUDA_VISIBLE_DEVICES``.
+    """Devices that this process is shown and kernels can run on, in the terms of ``CUDA_VISIBLE_DEVICES``.
 
     Raises
     ------
@@ -71,13 +75,19 @@ def visible_devices() -> list[str]:
         If there is none.
     """
     driver = cuda_driver.look()
-    if driver.problem:
-        raise EngineUnavailableError(f"there is no GPU to start a worker on: {driver.problem}")
+    if driver.unusable:
+        raise EngineUnavailableError(f"there is no GPU to start a worker on: {driver.unusable}")
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return [str(number) for number in range(len(driver.cards))]
     # The driver stops at the first name that is none of its devices.
-    return [name.strip() for name in chosen.split(",")][: len(driver.cards)]
+    names = (
+        [str(number) for number in range(len(driver.cards))]
+        if chosen is None
+        else [name.strip() for name in chosen.split(",")]
+    )
+    for name, card in zip(names, driver.cards, strict=False):
+        if card.problem:
+            logger.info("no worker for device %s: %s %s", name, card.name, card.problem)
+    return [names[number] for number in driver.usable]
 
 
 def plan_workers(

@@ -115,7 +115,8 @@ class Findings:
         facts += [
             (
                 f"GPU {number}",
-                f"{card.name}, {card.memory_bytes / _GIB:.1f} GiB, compute capability {card.architecture / 10}",
+                f"{card.name}, {card.memory_bytes / _GIB:.1f} GiB, compute capability {card.architecture / 10}"
+                + (f"; not used, as it {card.problem}" if card.problem else ""),
             )
             for number, card in enumerate(self.devices)
         ]
@@ -236,7 +237,8 @@ def _cuda_engine(driver: Driver) -> Engine:
     """Whether kernels can run here; else the first reason that has a remedy."""
     reason = cuda.unavailable()
     if reason is None:
-        return Engine("cuda", available=True, detail=f"on {driver.cards[0].name}, CuPy {_cupy_version()}")
+        card = driver.cards[driver.usable[0]]
+        return Engine("cuda", available=True, detail=f"on {card.name}, CuPy {_cupy_version()}")
     detail, _, remedy = reason.partition("; ")
     same = "the cpu engine gives the same answer"
     return Engine("cuda", available=False, detail=detail, remedy=f"{remedy}; {same}" if remedy else same)

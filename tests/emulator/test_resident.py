@@ -13,6 +13,7 @@ from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignState
 from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.engines.device.engine import DeviceEngine
+from gpuseg.engines.device.resident import Resident
 from gpuseg.errors import ContractError
 from tests.emulator.device import PROPS
 from tests.emulator.test_engine import Part, uploaded
@@ -215,6 +216,45 @@ def test_what_stayed_makes_room_for_others(make_device):
     fit.device.props = PROPS
     fit.step(labels=False)
     fit.step()
+    assert fit.same_labels()
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_what_another_thread_lets_go_in_the_middle_of_a_pass(make_device, monkeypatch, labels):
+    """It is short of memory, and drops all that stays; the pass holds what it works on."""
+    fit = Fit(make_device())
+    for _ in range(2):
+        fit.step(labels=False)
+    run, dropped = Resident.run, []
+
+    def run_and_drop(self, tile, *rest, **options):
+        found = run(self, tile, *rest, **options)
+        dropped.append(fit.engine._residents.drop_all())
+        return found
+
+    monkeypatch.setattr(Resident, "run", run_and_drop)
+    fit.step(labels=labels)
+    assert dropped[:2] == [True, False]
+    monkeypatch.undo()
+    fit.step(labels=labels)
+    fit.step()
+    assert fit.same_labels()
+
+
+def test_what_another_thread_lets_go_before_a_pass_begins(make_device, monkeypatch):
+    fit = Fit(make_device())
+    for _ in range(2):
+        fit.step(labels=False)
+    fits, dropped = Resident.fits, []
+
+    def look_and_drop(self, *arguments):
+        found = fits(self, *arguments)
+        dropped.append((found, fit.engine._residents.drop_all()))
+        return found
+
+    monkeypatch.setattr(Resident, "fits", look_and_drop)
+    fit.step()
+    assert dropped == [(True, True)]
     assert fit.same_labels()
 
 

@@ -25,6 +25,7 @@ from gpuseg.engines.cuda_compile import (
 from gpuseg.engines.cuda_driver import Card, Driver
 from gpuseg.engines.launch import kernel_source
 from gpuseg.errors import ContractError, DeviceMemoryError, EngineUnavailableError
+from tests.emulator.device import EmulatedDevice
 
 KERNELS = Path(__file__).parents[2] / "kernels"
 CARD = Card("Card A", 90, 80 << 30)
@@ -122,7 +123,11 @@ def test_nothing_is_missing(monkeypatch, fake_cupy):
         ),
         (
             Driver(12_040, (Card("Old", 61, 1),), ""),
-            "Old is of compute capability 6.1; 7.5 or newer is needed",
+            "Old is of compute capability 6.1; a device of compute capability 7.5 or newer with 1 GiB is needed",
+        ),
+        (
+            Driver(12_040, (Card("Old", 61, 1 << 40), Card("Small", 90, 1 << 29)), ""),
+            "Old is of compute capability 6.1, Small has 0.5 GiB of memory; a device of",
         ),
         (
             Driver(12_040, (CARD,), ""),
@@ -132,6 +137,24 @@ def test_nothing_is_missing(monkeypatch, fake_cupy):
 )
 def test_a_driver_that_does_not_do(monkeypatch, fake_cupy, driver, text):
     assert text in reason(monkeypatch, driver)
+
+
+def test_any_device_will_do(monkeypatch, fake_cupy):
+    """The first that can be used is taken, wherever it is among those that are shown."""
+    driver = Driver(13_020, (Card("Old", 61, 1 << 40), Card("Small", 90, 1), CARD, CARD), "")
+    assert reason(monkeypatch, driver) is None
+    assert driver.usable == (2, 3)
+    made = []
+    monkeypatch.setattr(
+        cuda, "CudaDevice", lambda cupy, ordinal: made.append(ordinal) or EmulatedDevice("plain")
+    )
+    cuda._engine.cache_clear()
+    try:
+        cuda.cuda_engine()
+    finally:
+        cuda._engine.cache_clear()
+        cuda._unavailable.cache_clear()
+    assert made == [2]
 
 
 @pytest.mark.parametrize(("version", "extra"), [(12_080, "cuda12"), (13_000, "cuda13")])
@@ -232,6 +255,9 @@ class CUDADriverError(RuntimeError):
     """Of the name that CuPy's has."""
 
 
+ORDINAL = 1
+
+
 class Stack:
     """What is current, as CuPy keeps it."""
 
@@ -244,16 +270,47 @@ class Stack:
         assert self.now.pop() is self
 
 
+class WoodenHandle(Stack):
+    """A device as a context: it remembers what was current before, so it serves once, in one thread."""
+
+    def __init__(self, ordinal):
+        self.ordinal, self.used = ordinal, False
+
+    def __enter__(self):
+        assert not self.used
+        self.used = True
+        super().__enter__()
+
+
+def current_ordinal():
+    """Of the device that is current; 0 where nobody chose."""
+    return next((entry.ordinal for entry in reversed(Stack.now) if isinstance(entry, WoodenHandle)), 0)
+
+
 class WoodenStream(Stack):
     def __init__(self, non_blocking):
         assert non_blocking
+        assert current_ordinal() == ORDINAL
         self.did = []
 
     def synchronize(self):
         self.did.append("synchronize")
 
     def wait_event(self, event):
+        assert current_ordinal() == ORDINAL
         self.did.append(event)
+
+
+class WoodenEvent:
+    def __init__(self, disable_timing):
+        assert disable_timing
+        assert current_ordinal() == ORDINAL
+
+    def record(self, stream):
+        assert current_ordinal() == ORDINAL
+
+    def synchronize(self):
+        pass
 
 
 class WoodenArray:
@@ -326,13 +383,13 @@ class WoodenModule:
 
 class WoodenCupy:
     def __init__(self):
-        self.error, self.launches, self.freed = None, [], 0
+        self.error, self.launches, self.freed, self.full = None, [], 0, 0
         pool = SimpleNamespace(free_all_blocks=self.free)
         self.get_default_memory_pool = self.get_default_pinned_memory_pool = lambda: pool
         self.cuda = SimpleNamespace(
-            Device=lambda ordinal: Stack(),
+            Device=WoodenHandle,
             Stream=WoodenStream,
-            Event=lambda disable_timing: SimpleNamespace(record=lambda raw: None, synchronize=lambda: None),
+            Event=WoodenEvent,
             alloc_pinned_memory=bytearray,
             nvrtc=WoodenNvrtc(),
             function=SimpleNamespace(Module=lambda: WoodenModule(self)),
@@ -348,7 +405,11 @@ class WoodenCupy:
         self.freed += 1
 
     def empty(self, shape, dtype):
-        assert Stack.now
+        assert current_ordinal() == ORDINAL
+        assert isinstance(Stack.now[-1], WoodenStream)
+        if self.full:
+            self.full -= 1
+            raise MemoryError("limit")
         if self.error is not None:
             raise self.error
         return WoodenArray(shape, dtype)
@@ -366,7 +427,7 @@ def cache(monkeypatch, tmp_path):
 @pytest.fixture
 def wood():
     cupy = WoodenCupy()
-    yield cupy, cuda.CudaDevice(cupy)
+    yield cupy, cuda.CudaDevice(cupy, ORDINAL)
     assert Stack.now == []
 
 
@@ -422,6 +483,17 @@ def test_a_cache_that_cannot_be_written_costs_time_only(monkeypatch, tmp_path, c
     assert "so each process compiles them anew" in caplog.text
 
 
+def test_a_cache_without_room_keeps_no_halves(monkeypatch, cache):
+    def cut_short(path, data):
+        with path.open("wb") as file:
+            file.write(data[:5])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", cut_short)
+    assert cached_kernels(WoodenNvrtc(), "source", ["f"], {}, 90).code == b"cubin"
+    assert list(cache.iterdir()) == []
+
+
 def test_where_compiled_kernels_are_kept(monkeypatch, tmp_path, cache):
     assert cache_folder() == cache
     monkeypatch.delenv("GPUSEG_KERNEL_CACHE")
@@ -459,6 +531,19 @@ def test_release_empties_both_pools(wood):
     cupy, device = wood
     device.release()
     assert cupy.freed == 2
+
+
+@pytest.mark.parametrize("make", ["empty", "zeros", "to_device"])
+def test_what_the_pool_only_keeps_is_given_back_before_memory_is_short(wood, make):
+    cupy, device = wood
+    arguments = (np.zeros(3, np.float32),) if make == "to_device" else (3, np.float32)
+    cupy.full = 1
+    assert getattr(device, make)(*arguments).host.shape == (3,)
+    assert cupy.freed == 1
+    cupy.full = 2
+    with pytest.raises(DeviceMemoryError, match="limit"):
+        getattr(device, make)(*arguments)
+    assert cupy.full == 0
 
 
 @pytest.mark.parametrize(

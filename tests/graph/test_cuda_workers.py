@@ -35,6 +35,20 @@ def test_devices_that_are_shown(monkeypatch, count, chosen, wanted):
     assert visible_devices() == wanted
 
 
+@pytest.mark.parametrize(("chosen", "wanted"), [(None, ["1", "3"]), ("7,GPU-b,5,GPU-c", ["GPU-b", "GPU-c"])])
+def test_devices_that_cannot_be_used_get_no_worker(monkeypatch, caplog, chosen, wanted):
+    shown(monkeypatch, 4, chosen)
+    good, old, small = Card("Good", 90, 1 << 36), Card("Old", 70, 1 << 36), Card("Small", 90, 1 << 20)
+    monkeypatch.setattr(cuda_driver, "look", lambda: Driver(13_000, (old, good, small, good), ""))
+    with caplog.at_level("INFO", "gpuseg.graph"):
+        assert visible_devices() == wanted
+    assert "Old is of compute capability 7.0" in caplog.text
+    assert "Small has 0.0 GiB of memory" in caplog.text
+    monkeypatch.setattr(cuda_driver, "look", lambda: Driver(13_000, (old, small), ""))
+    with pytest.raises(EngineUnavailableError, match=r"no GPU to start a worker on: Old is of .*, Small has"):
+        visible_devices()
+
+
 def test_no_device(monkeypatch):
     shown(monkeypatch, 0)
     with pytest.raises(EngineUnavailableError, match="no GPU to start a worker on: no driver; get one"):

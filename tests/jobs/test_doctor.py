@@ -113,6 +113,18 @@ def test_devices_driver_and_compiler_are_shown(monkeypatch):
     assert "13.5" in text
 
 
+def test_each_device_is_looked_at(monkeypatch):
+    cards = (Card("Card Z", 61, 80 * GIB), Card("Card Y", 90, GIB // 2), *CARDS)
+    monkeypatch.setattr(doctor.cuda_driver, "look", lambda: Driver(13_020, cards, ""))
+    monkeypatch.setattr(doctor.cuda, "unavailable", lambda: None)
+    found = doctor.examine()
+    assert found.engines[1].detail.startswith("on Card A, CuPy")
+    facts = dict(found._facts())
+    assert facts["GPU 0"].endswith("compute capability 6.1; not used, as it is of compute capability 6.1")
+    assert facts["GPU 1"].endswith("not used, as it has 0.5 GiB of memory")
+    assert facts["GPU 3"] == "Card B, 24.0 GiB, compute capability 8.6"
+
+
 def test_nothing_of_nvidia(monkeypatch):
     monkeypatch.setattr(doctor.cuda_driver, "look", lambda: Driver(0, (), "no driver; install one"))
     monkeypatch.setattr(doctor.cuda, "unavailable", lambda: "no driver; install one")

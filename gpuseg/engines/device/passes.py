@@ -171,10 +171,14 @@ class Passes:
 
     def _again(
         self, call: Call, resident: Resident, models: Sequence[int], *, labels: bool
-    ) -> list[AssignResult]:
-        """Another pass over what stayed."""
+    ) -> list[AssignResult] | None:
+        """Another pass over what stayed; None where it is gone."""
         device, parts = self._device, []
-        for tile in resident.tiles or []:
+        # Another thread that is short of memory may drop it at any time: what this pass works on stays until its end.
+        tiles = resident.tiles
+        if tiles is None:
+            return None
+        for tile in tiles:
             far = None if call.distance is None else device.empty(tile.stop - tile.start, np.float32)
             parts.append(
                 resident.run(
@@ -191,7 +195,7 @@ class Passes:
                 call.distance[tile.start : tile.stop] = device.to_host(far)
         results = call.finish(parts)
         if labels:
-            resident.labels(models, call.states)
+            resident.labels(tiles, models, call.states)
         for model, state, result in zip(models, call.states, results, strict=True):
             # Sums are told only beside the labels that belong to them.
             state.sums = result.sums if labels and call.sums else None

@@ -120,9 +120,9 @@ class Resident:
             found.update(zip(chosen, results, strict=True))
         return [found[i] for i in range(len(models))]
 
-    def labels(self, models: Sequence[int], states: Sequence[AssignState]) -> None:
+    def labels(self, tiles: Sequence[Tile], models: Sequence[int], states: Sequence[AssignState]) -> None:
         """Bring the labels of models down."""
-        for tile in self.tiles or []:
+        for tile in tiles:
             rows = {width: self._device.to_host(memo.labels) for width, memo in tile.memos.items()}
             for model, state in zip(models, states, strict=True):
                 width, row = self.place(model)
