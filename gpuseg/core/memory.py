@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 _FLOAT32 = 4
 _LIMBS = 16
+_BOUND = 4
 _REAL_MASSES = 32
 _MAX_UINT8 = 1 << 8
 _MAX_UINT16 = 1 << 16
@@ -30,7 +31,7 @@ class FitMemory:
     block : int
         The feature-major float32 block; 0 where the source can serve as one.
     rows : int
-        Labels and weights.
+        Labels, bounds and weights.
     sums : int
         Exact sums, all models and threads.
     """
@@ -64,7 +65,7 @@ def plan_fit_memory(
         Bytes of one weight, 0 without weights.
     """
     block = n_rows * d * _FLOAT32 if copies else 0
-    rows = n_rows * (sum(label_bytes(k) for k in clusters) + weight_bytes)
+    rows = n_rows * (sum(label_bytes(k) + _BOUND for k in clusters) + weight_bytes)
     masses = _REAL_MASSES if weight_bytes else 1
     sums = sum(k * (d + masses) * _LIMBS * (threads + 1) for k in clusters)
     return FitMemory(block, rows, sums)

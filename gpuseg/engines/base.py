@@ -75,12 +75,17 @@ class AssignState:
     sums : ClusterSums or None
         Full sums of the last pass; None before the first.
     kept : object or None
-        What a device's engine keeps elsewhere; nobody else looks at it.
+        What an engine keeps beside them, here or on a device; nobody else looks at it.
     """
 
     labels: LabelArray
     sums: ClusterSums | None = None
     kept: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes of this process's memory that the state holds."""
+        return self.labels.nbytes + int(getattr(self.kept, "host_bytes", 0))
 
     @classmethod
     def fresh(cls, n_rows: int, k: int) -> AssignState:
@@ -99,10 +104,13 @@ class AssignResult:
     moved : int
         Rows whose label differs from the state that was passed in (all of them when it was fresh): a figure for
         progress, never part of an answer.
+    computed : int
+        Distances between a row and a centre that were computed: what bounds save shows here. Never part of an answer.
     """
 
     sums: ClusterSums
     moved: int
+    computed: int = 0
 
 
 @dataclass

@@ -77,7 +77,7 @@ class Entry:
             total += weights.integers.nbytes + weights.reals.nbytes
         if keys is not None:
             total += keys.size * _TEXT_KEY_BYTES if keys.dtype.kind == "O" else keys.nbytes
-        return total + sum(state.labels.nbytes for state in list(self.states.values()))
+        return total + sum(state.host_bytes for state in list(self.states.values()))
 
     def states_of(self, run: str) -> dict[int, AssignState]:
         """States of one fit; another fit's are dropped."""

@@ -80,7 +80,7 @@ def test_labels_take_the_narrowest_type(k, width):
 def test_a_plan_counts_bytes():
     plan = memory.plan_fit_memory(1000, 4, [3, 300], threads=2, weight_bytes=8)
     assert plan.block == 1000 * 4 * 4
-    assert plan.rows == 1000 * (1 + 2 + 8)
+    assert plan.rows == 1000 * (1 + 2 + 2 * 4 + 8)  # a bound a row and model
     # Weights may turn out to be real, and then a cluster's weight takes 32 bins.
     assert plan.sums == (3 + 300) * (4 + 32) * 16 * 3
     assert memory.plan_fit_memory(1000, 4, [3]).sums == 3 * (4 + 1) * 16 * 2

@@ -16,7 +16,7 @@ import numba
 import pytest
 from llvmlite import binding
 
-from gpuseg.engines.cpu import assigning, distances, jit, preparing
+from gpuseg.engines.cpu import adding, assigning, distances, jit, nearest, preparing, slack
 
 
 def test_the_digest_covers_every_source_of_the_room(monkeypatch, tmp_path):
@@ -38,7 +38,7 @@ def test_the_digest_covers_every_source_of_the_room(monkeypatch, tmp_path):
 def test_every_kernel_is_keyed_by_the_sources_and_frees_the_gil():
     kernels = [
         value
-        for module in (assigning, distances, preparing)
+        for module in (adding, assigning, distances, nearest, preparing, slack)
         for value in vars(module).values()
         if isinstance(value, numba.core.registry.CPUDispatcher)
     ]
@@ -55,7 +55,7 @@ def test_every_kernel_is_keyed_by_the_sources_and_frees_the_gil():
 
 def test_kernels_import_nothing_jitted_from_other_rooms():
     """Their sources would not be in the digest."""
-    for module in (assigning, distances, preparing):
+    for module in (adding, assigning, distances, nearest, preparing, slack):
         for value in vars(module).values():
             if isinstance(value, numba.core.registry.CPUDispatcher):
                 assert value.py_func.__module__.startswith("gpuseg.engines.")
@@ -148,11 +148,11 @@ def assembly(kernel, *types):
     return text
 
 
-@pytest.fixture(scope="module")
-def tile():
-    f32, u8, i32 = numba.float32[::1], numba.uint8[::1], numba.int32[::1]
-    i64 = numba.int64
-    return assembly(assigning.nearest_tile, f32, i64, i64, i64, f32, i64, i64, u8, i64, u8, f32, i32)
+@pytest.fixture(scope="module", params=[False, True], ids=["nearest", "two"])
+def tile(request):
+    f32, u8, i64 = numba.float32[::1], numba.uint8[::1], numba.int64
+    kernel = nearest.nearest_two_tile if request.param else nearest.nearest_tile
+    return assembly(kernel, f32, i64, i64, i64, f32, i64, i64, u8, f32, f32)
 
 
 HOST = binding.get_host_cpu_features()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,9 @@ from gpuseg.engines.checks import (
     require_weights,
 )
 from gpuseg.engines.cpu import assigning, distances, labelled, preparing, records
+from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, margins, paying_share
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
+from gpuseg.engines.cpu.slack import TILE
 from gpuseg.errors import ContractError
 
 _NO_FLOATS = np.empty(0, np.float32)
@@ -56,6 +59,25 @@ class _Limbs:
         return WideSum(self.hi.reshape(shape), self.lo.reshape(shape))
 
 
+@dataclass
+class _Share:
+    """What one thread's rows change of one model's sums."""
+
+    total: _Limbs
+    mass: _Limbs
+    bins: _Limbs
+    moved: int = 0
+    looked_at: int = 0
+
+    @classmethod
+    def zero(cls, centres: npt.NDArray[np.float32], mass_bins: int) -> _Share:
+        return cls(_Limbs(centres.size), _Limbs(len(centres) * mass_bins), _Limbs(N_BINS))
+
+    def add_counts(self, moved: int, looked_at: int) -> None:
+        self.moved += moved
+        self.looked_at += looked_at
+
+
 class CpuEngine:
     """numba kernels on threads.
 
@@ -63,12 +85,16 @@ class CpuEngine:
     ----------
     n_jobs : int, optional
         Threads; -1 for all CPUs allowed. Default: the Dask worker's threads inside a worker, else all CPUs allowed.
+    bounds : bool, default True
+        Whether passes remember bounds, so that rows which cannot have changed their label are not looked at. Off or
+        on: the same labels, centres and sums.
     """
 
     name = "cpu"
 
-    def __init__(self, n_jobs: int | None = None) -> None:
+    def __init__(self, n_jobs: int | None = None, *, bounds: bool = True) -> None:
         self.n_jobs = n_jobs
+        self.bounds = bounds
 
     def __repr__(self) -> str:
         return f"CpuEngine(n_jobs={self.n_jobs})"
@@ -145,51 +171,75 @@ class CpuEngine:
         flat = block.reshape(-1)
         mass_bins = N_BINS if scales.mode is WeightMode.REAL else 1
         spare = _NO_FLOATS if distance is None else distance
-        scale = _powers(scales.exponent)
+        scale = np.zeros(-(-d // 8) * 8)  # as long as a row of sums, which is padded to whole vectors
+        scale[:d] = _powers(scales.exponent)
         known = [state.sums for state in states]
+        keep = sums and not inertia and distance is None
+        none = BoundPlan.none()
+        plans = [self._plan(state, c, n) if keep else none for state, c in zip(states, centres, strict=True)]
+        bound_arrays = [plan.arrays() for plan in plans]
+        share, least = margins(d)
         for state in states:
             # An exception half-way must not leave labels and sums that disagree.
             state.sums = state.kept = None
         row_chunk = self._model_chunk(n, d, len(centres))
 
-        def work(start: int, stop: int) -> list[tuple[_Limbs, _Limbs, _Limbs, int]]:
-            parts = [(_Limbs(c.size), _Limbs(len(c) * mass_bins), _Limbs(N_BINS)) for c in centres]
-            moved = [0] * len(centres)
+        def work(start: int, stop: int) -> list[_Share]:
+            shares = [_Share.zero(c, mass_bins) for c in centres]
             for low in range(start, stop, row_chunk):
-                for m, (c, (total, mass, bins)) in enumerate(zip(centres, parts, strict=True)):
-                    moved[m] += assigning.assign_rows(
+                for m, (c, part) in enumerate(zip(centres, shares, strict=True)):
+                    part.add_counts(*assigning.assign_rows(
                         flat, n, low, min(low + row_chunk, stop), c.reshape(-1), d, len(c),
                         states[m].labels, known[m] is None, scale, weights.integers, weights.reals, int(weights.mode),
-                        sums, inertia, spare, distance is not None,
-                        total.hi, total.lo, mass.hi, mass.lo, bins.hi, bins.lo,
-                    )  # fmt: skip
-            return [(*part, count) for part, count in zip(parts, moved, strict=True)]
+                        sums, inertia, spare, distance is not None, *bound_arrays[m], share, least,
+                        part.total.hi, part.total.lo, part.mass.hi, part.mass.lo, part.bins.hi, part.bins.lo,
+                    ))  # fmt: skip
+            return shares
 
         done = run_parallel(work, self._ranges(n))
         results = []
         for m, (c, state) in enumerate(zip(centres, states, strict=True)):
-            full, moved = self._collect([thread[m] for thread in done], c, known[m] if sums else None, scales)
+            parts = [thread[m] for thread in done]
+            full = self._collect(parts, c, known[m] if sums else None, scales)
+            moved, looked_at = (sum(getattr(part, name) for part in parts) for name in ("moved", "looked_at"))
             state.sums = full if sums else None
-            results.append(AssignResult(full, moved))
+            state.kept = plans[m].after(looked_at / max(1, n))
+            results.append(AssignResult(full, moved, looked_at * len(c)))
         return results
+
+    def _plan(self, state: AssignState, centres: npt.NDArray[np.float32], n_rows: int) -> BoundPlan:
+        """Bounds for a pass with these centres: those kept, now that the centres moved, or fresh ones."""
+        k, d = centres.shape
+        paying = paying_share(d, k) if self.bounds and k > 1 else 0.0
+        kept = state.kept
+        if paying == 0.0:
+            return BoundPlan.none()
+        if state.sums is None or not isinstance(kept, Bounds) or kept.centres.shape != centres.shape:
+            return BoundPlan(Bounds.fresh(n_rows, centres), paying, use=False, keep_all=False)
+        bounds = kept.moved_to(centres)
+        if bounds.complete:
+            return BoundPlan(bounds, paying, use=True, keep_all=True)
+        keep_all = bounds.doubtful_share(state.labels, self._ranges(n_rows)) <= paying
+        return BoundPlan(bounds, paying, use=False, keep_all=keep_all)
 
     @staticmethod
     def _collect(
-        parts: list[tuple[_Limbs, _Limbs, _Limbs, int]],
-        centres: npt.NDArray[np.float32],
-        known: ClusterSums | None,
-        scales: Scales,
-    ) -> tuple[ClusterSums, int]:
+        parts: list[_Share], centres: npt.NDArray[np.float32], known: ClusterSums | None, scales: Scales
+    ) -> ClusterSums:
         """Full sums of the partition: what was remembered plus what every thread changed."""
         k, d = centres.shape
         full = ClusterSums.zero(k, scales.exponent, scales.mode)
         if known is not None:
             full = ClusterSums(known.mass, known.total, full.inertia, known.exponent)
-        for total, mass, bins, _ in parts:
-            weight = BinSum(mass.wide(k, N_BINS)) if scales.mode is WeightMode.REAL else mass.wide(k)
-            change = ClusterSums(weight, total.wide(k, d), BinSum(bins.wide(N_BINS)), scales.exponent)
+        for part in parts:
+            weight = (
+                BinSum(part.mass.wide(k, N_BINS)) if scales.mode is WeightMode.REAL else part.mass.wide(k)
+            )
+            change = ClusterSums(
+                weight, part.total.wide(k, d), BinSum(part.bins.wide(N_BINS)), scales.exponent
+            )
             full = full.merge(change)
-        return full, sum(part[3] for part in parts)
+        return full
 
     def seed_step(
         self,
@@ -320,7 +370,7 @@ class CpuEngine:
     @staticmethod
     def _model_chunk(n_rows: int, d: int, n_models: int) -> int:
         """Rows that models take turns at: all of them for one model, else what stays in the cache."""
-        return max(n_rows, 1) if n_models == 1 else max(4096, _MODEL_CHUNK_BYTES // (4 * d) // 16 * 16)
+        return max(n_rows, 1) if n_models == 1 else max(4, _MODEL_CHUNK_BYTES // (4 * d) // TILE) * TILE
 
     bitmaps = staticmethod(records.bitmaps)
     first_periods = staticmethod(records.first_periods)
