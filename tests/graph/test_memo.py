@@ -10,6 +10,7 @@ import pytest
 
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.base import AssignState
+from gpuseg.engines.cpu.bounds import Bounds
 from gpuseg.errors import InputError
 from gpuseg.graph import memo
 from gpuseg.graph.memo import ENVIRONMENT, MEMO, Entry, Memo, default_memo_bytes, memo_bytes
@@ -161,13 +162,21 @@ def test_counting_does_not_trip_over_a_task_that_adds_a_state():
 
     class Meddling:
         @property
-        def labels(self):
+        def host_bytes(self):
             entry.states[len(entry.states)] = AssignState.fresh(10, 3)
-            return np.zeros(4, np.uint8)
+            return 4
 
     entry.states[0] = Meddling()
     assert entry.n_bytes() == 4
     assert len(entry.states) == 2
+
+
+def test_what_an_engine_keeps_beside_the_labels_is_counted():
+    entry = Entry()
+    entry.states[0] = AssignState.fresh(10, 3)
+    without = entry.n_bytes()
+    entry.states[0].kept = Bounds.fresh(10, np.zeros((3, 2), np.float32))
+    assert entry.n_bytes() == without + 10 * 4 + 3 * 8 + 3 * 2 * 4
 
 
 def test_threads_that_fill_while_others_count():
