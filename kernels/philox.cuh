@@ -29,3 +29,13 @@ __device__ inline u64 draw64(u64 seed, u32 stage, u64 identity, u32 index) {
 
 // Uniform in [0, 1): the upper 53 bits times 2^-53, exactly.
 __device__ inline double uniform53(u64 bits) { return __dmul_rn((double)(bits >> 11), 1.0 / 9007199254740992.0); }
+
+// A place for every lane whose row was drawn, from a counter that all blocks share; one addition a warp. All lanes of a
+// warp call it together.
+__device__ inline u64 claim_places(u64* counter, bool drawn) {
+    u32 lane = threadIdx.x % WARP;
+    u32 votes = __ballot_sync(FULL_WARP, drawn);
+    u64 place = 0;
+    if (lane == 0 && votes != 0) place = atomicAdd(counter, (u64)__popc(votes));
+    return __shfl_sync(FULL_WARP, place, 0) + (u64)__popc(votes & ((1u << lane) - 1));
+}

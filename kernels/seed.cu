@@ -131,11 +131,7 @@ __global__ void draw_rows(const u64* __restrict__ identity, const typename Weigh
             draw = draw64(seed, stage, identity[i], 0);
             taken = draw <= threshold;
         }
-        u32 lane = threadIdx.x % WARP;
-        u32 votes = __ballot_sync(FULL_WARP, taken);
-        u64 place = 0;
-        if (lane == 0 && votes != 0) place = atomicAdd(found, (u64)__popc(votes));
-        place = __shfl_sync(FULL_WARP, place, 0) + (u64)__popc(votes & ((1u << lane) - 1));
+        u64 place = claim_places(found, taken);
         if (taken && place < (u64)capacity) rows[place] = i, draws[place] = draw;
     }
 }

@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.cluster.inputs import open_table
 from gpuseg.cluster.lloyd import Finished, run_lloyd
+from gpuseg.cluster.oversampling import gather_candidates
 from gpuseg.cluster.parameters import centre_array, check_parameters, seed_of
 from gpuseg.cluster.predicting import (
     Fitted,
@@ -32,7 +33,8 @@ from gpuseg.cluster.seeding import best_seeding, gather_sample
 from gpuseg.core.lloyd import ClusterSums, LloydState, absolute_tolerance
 from gpuseg.core.memory import plan_fit_memory
 from gpuseg.core.moments import Layout, Scales, centred_max_abs, require_block_range
-from gpuseg.core.seeding import AUTO_SEEDINGS
+from gpuseg.core.seeding import AUTO_SEEDINGS, Sample
+from gpuseg.core.weights import WeightRange
 from gpuseg.engines.choose import EngineChoice, check_engine
 from gpuseg.graph.executors import Executor, executor_for
 from gpuseg.graph.limits import require_memory
@@ -61,11 +63,13 @@ class KMeans(  # type: ignore[call-arg]
     ----------
     n_clusters : int, default=8
         Number of clusters k.
-    init : {"k-means++"} or array_like of shape (k, d), default="k-means++"
-        Greedy k-means++ on a sample of at most 2**18 rows, or the initial centres themselves.
+    init : {"k-means++", "k-means||"} or array_like of shape (k, d), default="k-means++"
+        "k-means++": greedy k-means++ on a sample of at most 2**18 rows. "k-means||": the same on the candidates that
+        rounds over all rows keep, each counted as often as rows lie nearest to it; for data in which 2**18 rows would
+        miss small groups far away, at the price of a pass a round. Or the initial centres themselves.
     n_init : "auto" or int, default="auto"
-        Seedings, each followed by Lloyd's algorithm on the sample; the best one goes on. "auto": 8 for k-means++. An
-        array as ``init`` is used once.
+        Seedings, each followed by Lloyd's algorithm on the sample or the candidates; the best one goes on. "auto": 8.
+        An array as ``init`` is used once.
     max_iter : int, default=300
         Full passes over the data at most.
     tol : float, default=1e-4
@@ -76,8 +80,13 @@ class KMeans(  # type: ignore[call-arg]
     random_state : int, RandomState, Generator or None, default=None
         Seed of the draws. None takes a fresh seed, recorded as ``seed_``.
     sample_start : bool, default=True
-        Whether full passes start from where Lloyd's algorithm ends on the sample (when the sample is smaller than the
-        data) or from the seeds themselves.
+        Whether full passes start from where Lloyd's algorithm ends on the sample or the candidates (when those are
+        fewer rows than the data) or from the seeds themselves.
+    oversampling_factor : float, default=2.0
+        "k-means||" only: rows that a round keeps on average, over ``n_clusters``. (dask-ml does not multiply by
+        ``n_clusters``: there it is the number of rows.)
+    init_max_iter : int, default=5
+        "k-means||" only: rounds at most. It ends sooner where every row equals a candidate.
     engine : {"auto", "cpu", "cuda"}, default="auto"
         Who computes; "auto" says in ``engine_`` which it took. With a Dask client this is a question of its workers
         (:func:`gpuseg.graph.cuda_workers`), not of the process that asks.
@@ -115,7 +124,8 @@ class KMeans(  # type: ignore[call-arg]
 
     References
     ----------
-    Lloyd 1982; Arthur & Vassilvitskii 2007 (k-means++).
+    Lloyd 1982; Arthur & Vassilvitskii 2007 (k-means++). B. Bahmani, B. Moseley, A. Vattani, R. Kumar,
+    S. Vassilvitskii. Scalable k-means++. VLDB 2012 (k-means||).
 
     Examples
     --------
@@ -140,6 +150,8 @@ class KMeans(  # type: ignore[call-arg]
         verbose: int = 0,
         random_state: Any = None,
         sample_start: bool = True,
+        oversampling_factor: float = 2.0,
+        init_max_iter: int = 5,
         engine: str = "auto",
         n_jobs: int | None = None,
     ) -> None:
@@ -151,6 +163,8 @@ class KMeans(  # type: ignore[call-arg]
         self.verbose = verbose
         self.random_state = random_state
         self.sample_start = sample_start
+        self.oversampling_factor = oversampling_factor
+        self.init_max_iter = init_max_iter
         self.engine = engine
         self.n_jobs = n_jobs
 
@@ -212,7 +226,8 @@ class KMeans(  # type: ignore[call-arg]
         """Fit and set the attributes; returns how many clusters have weight."""
         check_parameters(
             n_clusters=self.n_clusters, init=self.init, n_init=self.n_init,
-            max_iter=self.max_iter, tol=self.tol, n_jobs=self.n_jobs,
+            max_iter=self.max_iter, tol=self.tol, oversampling_factor=self.oversampling_factor,
+            init_max_iter=self.init_max_iter, n_jobs=self.n_jobs,
         )  # fmt: skip
         check_engine(self.engine, self.n_jobs)
         seed = seed_of(self.random_state)
@@ -418,12 +433,22 @@ class KMeans(  # type: ignore[call-arg]
         )
         if not isinstance(self.init, str):
             return replace(blank, centres=self._given_centres(prepared))
-        sample = gather_sample(executor, prepared, seed)
+        sample, scales = self._seeding_rows(executor, prepared, seed)
         n_init = AUTO_SEEDINGS if self.n_init == "auto" else int(self.n_init)
         engine = EngineChoice("cpu", "seeds everywhere", self.n_jobs).build()
-        best = best_seeding(engine, sample, prepared.layout.scales, blank, self.n_clusters, n_init, seed)
+        best = best_seeding(engine, sample, scales, blank, self.n_clusters, n_init, seed)
         is_part = sample.identity.size < prepared.seen.weights.n_positive
         return replace(blank, centres=best.centres if self.sample_start and is_part else best.seeds)
+
+    def _seeding_rows(self, executor: Executor, prepared: Prepared, seed: int) -> tuple[Sample, Scales]:
+        """The rows that seedings pick from, and the arithmetic of their weights."""
+        if self.init == "k-means++":
+            return gather_sample(executor, prepared, seed), prepared.layout.scales
+        found = gather_candidates(
+            executor, prepared, seed,
+            n_clusters=self.n_clusters, factor=self.oversampling_factor, n_rounds=self.init_max_iter,
+        )  # fmt: skip
+        return found, Scales.of(prepared.layout.max_abs, WeightRange.of(found.weight, found.weight.size))
 
     def _given_centres(self, prepared: Prepared) -> npt.NDArray[np.float32]:
         """``init`` as an array, in block coordinates."""

@@ -11,11 +11,24 @@ import numpy.typing as npt
 
 from gpuseg.errors import InputError
 
+SEEDINGS = ("k-means++", "k-means||")
+"""Names that ``init`` takes."""
+
 _SEED_LIMIT = 1 << 64
+_LARGEST_FACTOR = 1 << 20
+_MOST_ROUNDS = 1000
 
 
 def check_parameters(
-    *, n_clusters: Any, init: Any, n_init: Any, max_iter: Any, tol: Any, n_jobs: Any
+    *,
+    n_clusters: Any,
+    init: Any,
+    n_init: Any,
+    max_iter: Any,
+    tol: Any,
+    oversampling_factor: Any,
+    init_max_iter: Any,
+    n_jobs: Any,
 ) -> None:
     """Refuse parameters of KMeans that have no meaning.
 
@@ -37,8 +50,15 @@ def check_parameters(
     if not automatic and not (is_whole(n_init) and n_init >= 1):
         msg = f"n_init={n_init!r} must be 'auto' or a whole number >= 1"
         raise InputError(msg)
-    if callable(init) or (isinstance(init, str) and init != "k-means++"):
-        msg = f"init={init!r} is not known; use 'k-means++' or an array of {n_clusters} centres"
+    if callable(init) or (isinstance(init, str) and init not in SEEDINGS):
+        names = ", ".join(map(repr, SEEDINGS))
+        msg = f"init={init!r} is not known; use {names} or an array of {n_clusters} centres"
+        raise InputError(msg)
+    if not is_number(oversampling_factor) or not 0 < oversampling_factor <= _LARGEST_FACTOR:
+        msg = f"oversampling_factor={oversampling_factor!r} must be a number above 0, at most 2**20"
+        raise InputError(msg)
+    if not is_whole(init_max_iter) or not 1 <= init_max_iter <= _MOST_ROUNDS:
+        msg = f"init_max_iter={init_max_iter!r} must be a whole number from 1 to {_MOST_ROUNDS}"
         raise InputError(msg)
     if n_jobs is not None and not is_whole(n_jobs):
         msg = f"n_jobs={n_jobs!r} must be a whole number, -1 for all CPUs, or None"

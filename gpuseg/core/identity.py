@@ -95,6 +95,10 @@ def canonical_order(
     ndarray of intp, shape (n,)
         Positions in order.
     """
+    order = np.argsort(primary)
+    first = primary[order]
+    if not (first[1:] == first[:-1]).any():
+        return order
     order = np.lexsort((identity, primary))
     first, who = primary[order], identity[order]
     repeated = (who[1:] == who[:-1]) & (first[1:] == first[:-1])

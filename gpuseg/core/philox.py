@@ -39,6 +39,7 @@ class Stage(IntEnum):
     SEED = 2
     BOOTSTRAP = 3
     SILHOUETTE_SAMPLE = 4
+    OVERSAMPLE = 5
 
 
 def philox4x32(

@@ -59,6 +59,14 @@ def sample_threshold(limit: int, n_positive: int) -> int:
     return min(LARGEST_DRAW, (wanted << 64) // max(n_positive, 1))
 
 
+def likely_rows(n_rows: int, expected: float) -> int:
+    """Room for rows that are drawn independently, ``expected`` of them on average: enough but for one time in 10**14.
+
+    Where it is not enough the caller asks again with as much as it takes.
+    """
+    return int(min(n_rows, expected + 8 * math.sqrt(expected) + 64))
+
+
 def local_trials(k: int) -> int:
     """Candidates a greedy step compares: ``2 + floor(ln k)``."""
     return 2 + sum(k >= power for power in _E_POWERS)
@@ -128,14 +136,44 @@ class Sample:
         if threshold < LARGEST_DRAW:
             low = draw <= np.uint64(threshold)
             rows, draw = rows[low], draw[low]
+        return cls.drawn(limit, rows, draw, identity, block, weights)
+
+    @classmethod
+    def drawn(
+        cls,
+        limit: int,
+        rows: Int64Array,
+        draw: UInt64Array,
+        identity: UInt64Array,
+        block: Float32Array,
+        weights: Weights,
+    ) -> Sample:
+        """The sample's share of one partition, its draws made.
+
+        Parameters
+        ----------
+        limit : int
+            Rows wanted.
+        rows : ndarray of int64, shape (m,)
+            Numbers of the rows that may be in it.
+        draw : ndarray of uint64, shape (m,)
+            Their draws.
+        identity : ndarray of uint64, shape (n,)
+            Who each row of the partition is.
+        block : ndarray of float32, shape (d, n)
+            Feature-major values.
+        weights : Weights
+            Of all n rows.
+        """
         if rows.size > limit:
-            kept = np.argpartition(draw, limit)[: limit + 1]
             # Everything up to the boundary draw, so that equal draws are settled by identity.
-            kept = np.flatnonzero(draw <= draw[kept].max())
-            record = (*block[:, rows[kept]], weights.as_float64(identity.size)[rows[kept]])
-            kept = kept[canonical_order(draw[kept], identity[rows[kept]], record)[:limit]]
+            near = np.flatnonzero(draw <= np.partition(draw, limit - 1)[limit - 1])
+            rows, draw = rows[near], draw[near]
+        if rows.size > limit:
+            record = (*block[:, rows], weights.take(rows).as_float64(rows.size))
+            kept = canonical_order(draw, identity[rows], record)[:limit]
             rows, draw = rows[kept], draw[kept]
-        weight = weights.as_float64(identity.size)[rows]
+        weight = weights.take(rows).as_float64(rows.size)
         return cls(limit, draw, identity[rows], np.ascontiguousarray(block[:, rows]), weight)
 
     def merge(self, other: Sample) -> Sample:
@@ -151,6 +189,8 @@ class Sample:
 
     def finish(self) -> Sample:
         """In identity order."""
+        if (self.identity[1:] > self.identity[:-1]).all():
+            return self
         order = canonical_order(self.identity, self.draw, (*self.rows, self.weight))
         return Sample(
             self.limit,

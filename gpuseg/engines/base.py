@@ -13,9 +13,11 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.binsum import BinSum
 from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.memory import label_bytes
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.oversampling import Round
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import Weights
 from gpuseg.core.widesum import WideSum
@@ -182,6 +184,12 @@ class Engine(Protocol):
         """
         ...
 
+    def sample_rows(
+        self, identity: npt.NDArray[np.uint64], weights: Weights, seed: int, threshold: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+        """Numbers, ascending, and SAMPLE draws of the rows of positive weight whose draw is at most ``threshold``."""
+        ...
+
     def seed_step(
         self,
         block: Block,
@@ -198,6 +206,23 @@ class Engine(Protocol):
         self, closest: npt.NDArray[np.float32], weights: Weights, exponent: int
     ) -> npt.NDArray[np.int64]:
         """Integer potential of each row: w * rint(d2 * 2**exponent), or rint(float32(w * d2) * 2**exponent)."""
+        ...
+
+    def oversample(
+        self,
+        block: Block,
+        weights: Weights,
+        closest: npt.NDArray[np.float32],
+        candidates: npt.NDArray[np.float32],
+        identity: npt.NDArray[np.uint64],
+        drawing: Round,
+    ) -> tuple[BinSum, npt.NDArray[np.int64]]:
+        """One round of k-means|| over a block.
+
+        ``closest`` (infinity where there was no candidate yet) becomes min(closest, d2 to each new candidate). Returns
+        the exact sum of the weighted distances, and the numbers, ascending, of the rows that the round keeps if the
+        block is all there is: :meth:`gpuseg.core.oversampling.Round.keeps` with that sum, rounded once.
+        """
         ...
 
     def distances(

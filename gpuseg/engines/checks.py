@@ -155,3 +155,27 @@ def require_compared(rows: Block, others: ClusteredRows, out: npt.NDArray[np.int
         raise ContractError(
             f"the starts of clusters must ascend within 0 .. {m}; order the others by cluster"
         )
+
+
+def require_identities(identity: npt.NDArray[np.uint64], n_rows: int) -> None:
+    """Refuse identities of other rows, for the same reason."""
+    if identity.size != n_rows:
+        raise ContractError(f"{identity.size} identities do not fit a block of {n_rows} rows; give one a row")
+
+
+def require_round(
+    block: npt.NDArray[np.float32],
+    weights: Weights,
+    closest: npt.NDArray[np.float32],
+    candidates: npt.NDArray[np.float32],
+    identity: npt.NDArray[np.uint64],
+) -> None:
+    """Refuse buffers of a round of k-means|| that do not belong together, for the same reason."""
+    d, n = block.shape
+    require_weights(weights, weights.mode, n)
+    require_identities(identity, n)
+    if candidates.ndim != 2 or candidates.shape[1] != d or closest.shape != (n,):
+        raise ContractError(
+            f"candidates of shape {candidates.shape} and {closest.size} distances do not fit a block of {n} rows and "
+            f"{d} features; make both for this block"
+        )

@@ -33,6 +33,30 @@ ENVIRONMENT = "GPUSEG_MEMO_BYTES"
 
 
 @dataclass
+class Closest:
+    """How far each row of a partition is from its closest candidate.
+
+    Parameters
+    ----------
+    run : str
+        The fit.
+    n_batches : int
+        Batches of candidates that have been looked at; a fit's batches only ever get more.
+    distance : ndarray of float32, shape (n,)
+        Chain d2; infinity before the first batch.
+    """
+
+    run: str
+    n_batches: int
+    distance: npt.NDArray[np.float32]
+
+    @classmethod
+    def fresh(cls, run: str, n_rows: int) -> Closest:
+        """No candidate yet."""
+        return cls(run, 0, np.full(n_rows, np.inf, np.float32))
+
+
+@dataclass
 class Entry:
     """What is remembered of one partition.
 
@@ -52,6 +76,8 @@ class Entry:
         The fit that the states belong to.
     states : dict
         Model number to what the engine keeps of it.
+    closest : Closest or None
+        Distances to the candidates of a k-means|| seeding.
     lock : RLock
         Held by the task that uses the entry.
     """
@@ -63,11 +89,13 @@ class Entry:
     weights: Weights | None = None
     run: str = ""
     states: dict[int, AssignState] = field(default_factory=dict)
+    closest: Closest | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def n_bytes(self) -> int:
         """Bytes held; may be asked for by one thread while another uses the entry."""
         table, block, weights, keys = self.table, self.block, self.weights, self.keys
+        closest = self.closest
         total = 0 if block is None else block.nbytes
         if table is not None:
             shared = block is not None and np.may_share_memory(block, table.values)
@@ -77,6 +105,8 @@ class Entry:
             total += weights.integers.nbytes + weights.reals.nbytes
         if keys is not None:
             total += keys.size * _TEXT_KEY_BYTES if keys.dtype.kind == "O" else keys.nbytes
+        if closest is not None:
+            total += closest.distance.nbytes
         return total + sum(state.host_bytes for state in list(self.states.values()))
 
     def states_of(self, run: str) -> dict[int, AssignState]:

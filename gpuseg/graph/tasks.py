@@ -13,15 +13,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.binsum import BinSum
 from gpuseg.core.fingerprint import of_bytes
 from gpuseg.core.identity import row_numbers
 from gpuseg.core.lloyd import ClusterSums, Farthest
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.oversampling import Kept, Round
 from gpuseg.core.seeding import Sample
 from gpuseg.core.weights import Weights
+from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import AssignState, Block
 from gpuseg.engines.choose import EngineChoice
-from gpuseg.graph.memo import MEMO, Entry, default_memo_bytes
+from gpuseg.graph.memo import MEMO, Closest, Entry, default_memo_bytes
 from gpuseg.graph.partitions import HostTable, MemoryPartition, Partition, key_identities
 
 Float32Array = npt.NDArray[np.float32]
@@ -96,7 +99,39 @@ def sample_partition(
     with MEMO.entry(partition.token, job.bound()) as entry:
         block, weights = prepared_block(entry, partition, job)
         identity = _identity(entry, partition, first_row)
-        return Sample.of(limit, seed, identity, block, weights, threshold)
+        rows, draws = job.engine.build().sample_rows(identity, weights, seed, threshold)
+        return Sample.drawn(limit, rows, draws, identity, block, weights)
+
+
+def oversample_partition(
+    partition: Partition, first_row: int, job: Job, batches: Sequence[Float32Array], drawing: Round
+) -> Kept:
+    """The partition's share of a round of k-means||.
+
+    ``batches`` are the candidates (m, d) of all rounds so far: where distances are remembered only new ones count.
+    """
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        block, weights = prepared_block(entry, partition, job)
+        identity = _identity(entry, partition, first_row)
+        known = entry.closest
+        if known is None or known.run != job.run or known.n_batches > len(batches):
+            known = entry.closest = Closest.fresh(job.run, block.shape[1])
+        fresh = np.concatenate([np.empty((0, block.shape[0]), np.float32), *batches[known.n_batches :]])
+        # A failure half-way leaves distances to some of the new candidates: looking at those again changes nothing.
+        total, rows = job.engine.build().oversample(block, weights, known.distance, fresh, identity, drawing)
+        known.n_batches = len(batches)
+        return Kept.gathered(drawing, total, rows, known.distance, identity, block, weights)
+
+
+def weigh_partition(partition: Partition, job: Job, candidates: Float32Array) -> WideSum | BinSum:
+    """Weight of the partition's rows nearest to each candidate (m, d); ties go to the earlier one."""
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        block, weights = prepared_block(entry, partition, job)
+        entry.closest = None
+        state = AssignState.fresh(block.shape[1], len(candidates))
+        scales = require_layout(job).scales
+        [result] = job.engine.build().assign(block, weights, [candidates], [state], scales)
+        return result.sums.mass
 
 
 def assign_partition(partition: Partition, job: Job, centres: Sequence[Float32Array]) -> list[ClusterSums]:

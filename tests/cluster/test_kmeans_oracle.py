@@ -87,3 +87,41 @@ def test_any_small_table(data, k, seed, wide):
     except RangeError:
         reject()  # heavy weights on far rows: refused, as they may be
     assert_same(model, oracle.fit(X, k, weights=w, seed=seed, n_init=1, max_iter=6))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weights", ["none", "integer", "heavy", "real"])
+def test_a_fit_seeded_by_oversampling(dtype, weights):
+    X = blobs(n=90, dtype=dtype, seed=4)
+    w = strategies.weight_array(weights, len(X), 3)
+    for warm, factor, rounds in ((True, 2.0, 5), (False, 0.5, 2)):
+        model = KMeans(
+            4, init="k-means||", oversampling_factor=factor, init_max_iter=rounds, random_state=7, n_init=2,
+            tol=0, sample_start=warm,
+        ).fit(X, sample_weight=w)  # fmt: skip
+        expected = oracle.fit(
+            X, 4, weights=w, seed=7, n_init=2, tol=0, warm=warm, oversampling=factor, rounds=rounds
+        )
+        assert_same(model, expected)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@given(
+    strategies.data_sets(max_rows=24),
+    st.integers(1, 5),
+    st.sampled_from([0.2, 1.0, 3.0]),
+    st.integers(1, 3),
+    st.integers(0, 2**64 - 1),
+)
+def test_any_small_table_seeded_by_oversampling(data, k, factor, rounds, seed):
+    X, w = data
+    k = min(k, len(X))
+    parameters = {"init": "k-means||", "oversampling_factor": factor, "init_max_iter": rounds}
+    try:
+        model = KMeans(k, random_state=seed, n_init=1, max_iter=6, **parameters).fit(X, sample_weight=w)
+    except RangeError:
+        reject()  # heavy weights on far rows: refused, as they may be
+    expected = oracle.fit(
+        X, k, weights=w, seed=seed, n_init=1, max_iter=6, oversampling=factor, rounds=rounds
+    )
+    assert_same(model, expected)

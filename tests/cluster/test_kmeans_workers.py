@@ -66,6 +66,18 @@ def test_worker_processes_give_the_answer_of_one_array(processes, tmp_path, dtyp
     assert set(processes.run(memo_of_worker).values()) == {(0, 0)}
 
 
+@pytest.mark.parametrize("n_bytes", [None, 0])
+def test_rounds_of_oversampling_on_worker_processes(processes, monkeypatch, tmp_path, n_bytes):
+    X, w = rows_of("float32"), weights_of("real")
+    expected = Answer.of(model(init="k-means||").fit(X, sample_weight=w))
+    if n_bytes is not None:
+        monkeypatch.setenv(ENVIRONMENT, str(n_bytes))
+    for kind, (rows, weights) in tables(X, w, tmp_path).items():
+        fitted = model(init="k-means||").fit(rows, sample_weight=weights)
+        assert Answer.of(fitted, computed) == expected, kind
+    assert set(processes.run(memo_of_worker).values()) == {(0, 0)}
+
+
 @pytest.mark.parametrize("n_bytes", [0, 500])
 def test_without_a_memo(three, monkeypatch, n_bytes, tmp_path):
     """The bound of this process is that of the workers."""

@@ -64,6 +64,7 @@ def test_stage_numbers_never_change():
         "SEED": 2,
         "BOOTSTRAP": 3,
         "SILHOUETTE_SAMPLE": 4,
+        "OVERSAMPLE": 5,
     }
 
 

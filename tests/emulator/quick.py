@@ -253,6 +253,17 @@ def seed(make: MakeDevice) -> None:
         tests.test_a_potential_beyond_its_scale_is_refused(make, value)
 
 
+def oversample(make: MakeDevice) -> None:
+    tests = Tests("oversample")
+    for weighting, order in product(("none", "integer", "real"), ORDERS):
+        for sizes in tests.module.SIZES[1:]:
+            tests.test_two_rounds(make, 257, 5, 9, 9.0, "mixed", weighting, sizes, order, 2)
+    for threads in (32, 96):
+        tests.test_sums_leave_64_bits(make, threads)
+    for value in (np.nan, np.inf, -1.0):
+        tests.test_distances_that_cannot_be_are_refused(make, value)
+
+
 def elementwise(make: MakeDevice) -> None:
     tests = Tests("elementwise")
     for name in ("log", "log1p", "exp2"):
@@ -283,9 +294,10 @@ CHECKS: dict[str, tuple[Callable[[MakeDevice], None], ...]] = {
     "distance.cu": (distance,),
     "label_moments.cu": (label_moments,),
     "moments.cu": (moments,),
+    "oversample.cu": (oversample,),
     "pairs.cuh": (distance, silhouette),
     "personality.cu": (personality,),
-    "philox.cuh": (elementwise,),
+    "philox.cuh": (elementwise, seed),
     "records.cuh": (personality, cohort),
     "scale.cu": (scale,),
     "seed.cu": (seed,),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuseg.core.moments import FeatureRange, Layout, Scales
+from gpuseg.core.oversampling import Round
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.engines.base import METRICS, AssignState, ClusteredRows, Engine
@@ -140,6 +141,22 @@ def test_seeding(make_engine, n, d, kind, weighting, tile_bytes, order, seed):
     potentials = engine.seed_step(part.block, part.weights, closest, few, exponent, found)
     assert same(potentials, CPU.seed_step(part.block, part.weights, closest, few, exponent, wanted))
     assert found.tobytes() == wanted.tobytes()
+
+
+@cases
+def test_rows_that_are_drawn(make_engine, n, d, kind, weighting, tile_bytes, order, seed):
+    """The sample; two rounds of k-means||, in which a tile keeps more than the block does."""
+    part, engine = Part(kind, weighting, n, d, seed), make_engine(tile_bytes, order, seed)
+    identity = np.random.default_rng(seed).integers(0, 2**64, n, np.uint64)
+    for threshold in (2**62, 2**64 - 1):
+        found = engine.sample_rows(identity, part.weights, seed, threshold)
+        assert same(found, CPU.sample_rows(identity, part.weights, seed, threshold))
+    near, expected = np.full(n, np.inf, np.float32), np.full(n, np.inf, np.float32)
+    for number, points in enumerate((centres(part.rows, 1, seed), centres(part.rows, 9, seed + 1))):
+        some, drawing = (part.block, part.weights), Round(seed, number, 20.0)
+        found = engine.oversample(*some, near, points, identity, drawing)
+        assert same(found, CPU.oversample(*some, expected, points, identity, drawing))
+        assert near.tobytes() == expected.tobytes()
 
 
 @cases

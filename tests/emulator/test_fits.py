@@ -44,6 +44,15 @@ def test_a_fit(dtype, weights):
     assert fitted.score(X, sample_weight=w) == wanted.score(X, sample_weight=w)
 
 
+@pytest.mark.parametrize("weights", ["none", "integer", "real"])
+def test_a_fit_seeded_by_oversampling(weights):
+    X, w = rows_of("float32"), weights_of(weights)
+    parameters = {"init": "k-means||", "n_init": 2}
+    fitted = model("emulated", **parameters).fit(X, sample_weight=w)
+    assert Answer.of(fitted) == Answer.of(model("cpu", **parameters).fit(X, sample_weight=w))
+    assert "DeviceEngine" in engine.built
+
+
 def test_more_clusters_than_distinct_rows():
     X = np.repeat(np.array([[0.0, 1.0], [2.0, 5.0], [7.0, 7.0]], np.float32), 30, axis=0)
     start = np.array([[0, 1], [2, 5], [50, 50], [60, 60]], np.float32)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg.core.moments import Scales
+from gpuseg.core.oversampling import Round
 from gpuseg.core.weights import WeightMode, WeightRange
 from gpuseg.engines.device.assign import assign_on_device
 from gpuseg.engines.device.categories import category_sums_on_device
@@ -23,6 +24,7 @@ from gpuseg.engines.device.distance import distances_on_device
 from gpuseg.engines.device.label_moments import label_moments_on_device
 from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.engines.device.moments import moments_on_device
+from gpuseg.engines.device.oversample import oversample_on_device
 from gpuseg.engines.device.scale import centre_on_device, scan_on_device
 from gpuseg.engines.device.seed import potentials_on_device, sample_on_device, seed_step_on_device
 from gpuseg.engines.device.silhouette import silhouette_sums_on_device, square_silhouettes_on_device
@@ -213,6 +215,29 @@ def _potentials() -> Case:
     )  # fmt: skip
 
 
+def _oversample(kernel: str, d: int, k: int) -> Case:
+    """A round of k-means||: ``k`` new candidates, their distances added, rows kept by their draws."""
+
+    def run(device: EmulatedDevice, n: int) -> None:
+        x, none = device.to_device(_table(n, d)), device.empty(0, np.int64)
+        closest, who = np.full(n, 50, np.float32), device.to_device(np.arange(n, dtype=np.uint64))
+        candidates = device.to_device(_table(k, d, seed=2))
+        near, drawing = device.to_device(closest), Round(7, 1, 2.0 * k)
+        oversample_on_device(device, x, none, WeightMode.NONE, near, candidates, who, drawing)
+
+    of_kernel = {
+        "nearer_rows": (4.0 * d + 8, Work(float32=(2.0 * d + 1) * k)),
+        "distance_bins": (4.0, Work()),
+        "keep_rows": (12.0, Work(float64=4.0)),
+    }
+    row_bytes, work = of_kernel[kernel]
+    return Case(
+        f"oversample d={d}, {k} candidates", kernel, run, 16_384, 10_000_000,
+        compulsory=lambda n: row_bytes * n,
+        work=lambda n: Work(float32=work.float32 * n, float64=work.float64 * n), alone=True,
+    )  # fmt: skip
+
+
 SAMPLED = 1 / 32
 
 
@@ -330,6 +355,7 @@ CASES = (
     _centre(8),
     _potentials(),
     _seed_step(8, 8),
+    *(_oversample(kernel, 8, 16) for kernel in ("nearer_rows", "distance_bins", "keep_rows")),
     *(_sample(kernel, 8) for kernel in ("draw_rows", "take_columns")),
     _marks(),
     _first(),

@@ -13,6 +13,7 @@ from gpuseg import KMeans
 from gpuseg.cluster.preparing import prepare
 from gpuseg.core.identity import row_numbers
 from gpuseg.core.moments import Layout
+from gpuseg.core.oversampling import Round
 from gpuseg.core.seeding import LARGEST_DRAW
 from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignState
@@ -137,10 +138,20 @@ def test_every_task_twice(source, dtype, memo_bytes):
         "moments": lambda: tasks.moments_partition(part, job),
         "sample": lambda: tasks.sample_partition(part, 40, job, 10, 3, LARGEST_DRAW),
         "farthest": lambda: tasks.farthest_partition(part, 40, job, c, 5),
+        "round 0": lambda: tasks.oversample_partition(part, 40, job, [c[:1]], Round(3, 0, 5.0)),
+        "round 2": lambda: tasks.oversample_partition(
+            part, 40, job, [c[:1], c[1:3], c[3:]], Round(3, 2, 5.0)
+        ),
+        "masses": lambda: tasks.weigh_partition(part, job, c),
     }
     first = {name: call() for name, call in calls.items()}
     for name in [
+        "round 2",
+        "round 0",
+        "round 2",
         "moments",
+        "masses",
+        "round 2",
         "raw",
         "sample",
         "scan",
@@ -153,6 +164,7 @@ def test_every_task_twice(source, dtype, memo_bytes):
     ]:
         assert strategies.same(calls[name](), first[name]), name
     assert first["sample"].identity.min() >= 40
+    assert first["round 2"].identity.min() >= 40
 
 
 def test_row_numbers_and_keys_are_the_identities(source):
@@ -171,6 +183,54 @@ def test_row_numbers_and_keys_are_the_identities(source):
     plain = MemoryPartition("plain", HostTable(X))
     sample = tasks.sample_partition(plain, 77, prepared(plain, "float32"), N, 3, LARGEST_DRAW)
     assert sorted(sample.identity.tolist()) == row_numbers(77, N).tolist()
+
+
+def test_distances_to_candidates_are_remembered(source, monkeypatch):
+    """New candidates only are looked at, another fit looks at all; once they have been weighed nothing is kept."""
+    X, seen = rows(), []
+    part = source(X)
+    job = prepared(part, "float32")
+    c = centres_of(job, X, 0)
+
+    def spy(self, block, weights, closest, candidates, identity, drawing):
+        seen.append(len(candidates))
+        return looked(self, block, weights, closest, candidates, identity, drawing)
+
+    looked = CpuEngine.oversample
+    monkeypatch.setattr(CpuEngine, "oversample", spy)
+    before = MEMO.n_bytes()
+    for batches in ([c[:1]], [c[:1], c[1:3]], [c[:1], c[1:3]], [c[:1], c[1:3], c[3:]], [c[:1]]):
+        tasks.oversample_partition(part, 0, job, batches, Round(1, 0, 2.0))
+    assert seen == [1, 2, 0, 1, 1]
+    assert MEMO.n_bytes() == before + 4 * N
+    tasks.oversample_partition(
+        part, 0, Job("other", ENGINE, HELD, job.layout), [c[:1], c[1:]], Round(1, 0, 2.0)
+    )
+    assert seen[-1] == 4
+    tasks.weigh_partition(part, job, c)
+    assert MEMO.n_bytes() == before
+
+
+def test_a_round_that_failed_half_way_is_made_again(source, monkeypatch):
+    X = rows()
+    part = source(X)
+    job = prepared(part, "float32")
+    c, drawing = centres_of(job, X, 0), Round(1, 0, 9.0)
+    expected = tasks.oversample_partition(
+        part, 0, Job("b", ENGINE, DROPPED, job.layout), [c[:1], c[1:]], drawing
+    )
+    tasks.oversample_partition(part, 0, job, [c[:1]], drawing)
+    whole = CpuEngine.oversample
+
+    def half(self, block, weights, closest, candidates, identity, drawing):
+        whole(self, block, weights, closest, candidates[:1], identity, drawing)
+        raise MemoryError
+
+    monkeypatch.setattr(CpuEngine, "oversample", half)
+    with pytest.raises(MemoryError):
+        tasks.oversample_partition(part, 0, job, [c[:1], c[1:]], drawing)
+    monkeypatch.setattr(CpuEngine, "oversample", whole)
+    assert strategies.same(tasks.oversample_partition(part, 0, job, [c[:1], c[1:]], drawing), expected)
 
 
 def test_the_farthest_rows_leave_out_weight_zero(source):

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from tests.oracle import lloyd, seeding, sums
+from tests.oracle import lloyd, oversampling, seeding, sums
 
 
 @dataclass
@@ -82,13 +82,34 @@ def run(block, weights, identity, start, exponent, limit: float, max_iter: int) 
     return Run(centres, n_iter, n_relocated)
 
 
-def seeded_start(block, weights, identity, k, seed, n_init, exponent, limit, max_iter, sample_rows, warm):
-    """Where full passes begin: the best seeding, after Lloyd on the sample if the sample is a part of the data."""
-    chosen = seeding.sample(sample_rows, seed, identity, weights)
+def seeding_rows(block, weights, identity, k, seed, exponent, how):
+    """Rows that seedings pick from, their weights, and the scale of sums over them."""
+    if how.oversampling is not None:
+        wanted = how.oversampling * k
+        chosen = oversampling.candidates(block, weights, identity, seed, wanted, how.rounds)
+        chosen, masses = oversampling.weighted(block, weights, chosen, exponent)
+        return chosen, masses, oversampling.exponents(block, weights, masses)
+    chosen = seeding.sample(how.sample_rows, seed, identity, weights)
+    return chosen, None if weights is None else [weights[i] for i in chosen], exponent
+
+
+@dataclass
+class How:
+    """How a fit is seeded: on a sample, or with ``oversampling`` by k-means||."""
+
+    n_init: int
+    sample_rows: int
+    warm: bool
+    oversampling: float | None
+    rounds: int
+
+
+def seeded_start(block, weights, identity, k, seed, exponent, limit, max_iter, how):
+    """Where full passes begin: the best seeding, after Lloyd on its rows if those are a part of the data."""
+    chosen, own, exponent = seeding_rows(block, weights, identity, k, seed, exponent, how)
     rows = block[chosen]
-    own = None if weights is None else [weights[i] for i in chosen]
     best = None
-    for number in range(n_init):
+    for number in range(how.n_init):
         picked = seeding.greedy(rows, own, k, seed, number)
         seeds = rows[picked + picked[-1:] * (k - len(picked))]
         end = run(rows, own, [identity[i] for i in chosen], seeds, exponent, limit, max_iter)
@@ -96,12 +117,12 @@ def seeded_start(block, weights, identity, k, seed, n_init, exponent, limit, max
         if best is None or inertia < best[0]:
             best = (inertia, seeds, end.centres)
     n_positive = sum(w > 0 for w in sums.effective(weights, len(block)))
-    return best[2] if warm and len(chosen) < n_positive else best[1]
+    return best[2] if how.warm and len(chosen) < n_positive else best[1]
 
 
 def fit(
     values, k, *, weights=None, seed=0, init=None, n_init=8, max_iter=300, tol=1e-4, identity=None,
-    sample_rows=2**18, warm=True,
+    sample_rows=2**18, warm=True, oversampling=None, rounds=5,
 ) -> Fit:  # fmt: skip
     """KMeans of rows [n][d] in float32 or float64, identities by default their numbers."""
     identity = list(range(len(values))) if identity is None else identity
@@ -109,9 +130,8 @@ def fit(
     exponent, _ = sums.exponents(block, weights)
     limit = tolerance(block, weights, tol)
     if init is None:
-        start = seeded_start(
-            block, weights, identity, k, seed, n_init, exponent, limit, max_iter, sample_rows, warm
-        )
+        how = How(n_init, sample_rows, warm, oversampling, rounds)
+        start = seeded_start(block, weights, identity, k, seed, exponent, limit, max_iter, how)
     else:
         start = np.array(
             [[np.float32(float(x) - c) for x, c in zip(row, centre, strict=True)] for row in init]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gpuseg.core.binsum import N_BINS, BinSum
 from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.oversampling import Round
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, WeightRange, Weights, counting
 from gpuseg.core.widesum import WideSum
@@ -35,7 +36,7 @@ from gpuseg.engines.checks import (
     require_shapes,
     require_weights,
 )
-from gpuseg.engines.cpu import assigning, distances, labelled, preparing, records
+from gpuseg.engines.cpu import assigning, distances, labelled, preparing, records, sampling
 from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, margins, paying_share
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
 from gpuseg.engines.cpu.slack import TILE
@@ -241,6 +242,12 @@ class CpuEngine:
             full = full.merge(change)
         return full
 
+    def sample_rows(
+        self, identity: npt.NDArray[np.uint64], weights: Weights, seed: int, threshold: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+        """Rows below a draw: see :meth:`gpuseg.engines.base.Engine.sample_rows`."""
+        return sampling.sample_rows(self._ranges(identity.size), identity, weights, seed, threshold)
+
     def seed_step(
         self,
         block: Block,
@@ -277,6 +284,19 @@ class CpuEngine:
             self._ranges(closest.size),
         )
         return out
+
+    def oversample(
+        self,
+        block: Block,
+        weights: Weights,
+        closest: npt.NDArray[np.float32],
+        candidates: npt.NDArray[np.float32],
+        identity: npt.NDArray[np.uint64],
+        drawing: Round,
+    ) -> tuple[BinSum, npt.NDArray[np.int64]]:
+        """A round of k-means||: see :meth:`gpuseg.engines.base.Engine.oversample`."""
+        ranges = self._ranges(block.shape[1])
+        return sampling.oversample(ranges, block, weights, closest, candidates, identity, drawing)
 
     def distances(
         self, block: Block, centres: npt.NDArray[np.float32], out: Block, *, metric: Metric = "euclidean"

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.binsum import BinSum
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.oversampling import Round
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import Weights
 from gpuseg.core.widesum import WideSum
@@ -30,6 +32,7 @@ from gpuseg.engines.checks import (
     require_compared,
     require_labelled,
     require_models,
+    require_round,
     require_shapes,
     require_weights,
 )
@@ -39,10 +42,11 @@ from gpuseg.engines.device.comparing import Comparisons
 from gpuseg.engines.device.distance import distances
 from gpuseg.engines.device.label_moments import label_moments
 from gpuseg.engines.device.moments import moments
+from gpuseg.engines.device.oversample import oversample
 from gpuseg.engines.device.passes import Call, Passes
 from gpuseg.engines.device.resident import Residents
 from gpuseg.engines.device.scale import centre, scan
-from gpuseg.engines.device.seed import potentials, seed_step
+from gpuseg.engines.device.seed import potentials, sample_rows, seed_step
 from gpuseg.engines.device.silhouette import square_silhouettes
 from gpuseg.engines.device.tiles import (
     HostArray,
@@ -190,6 +194,26 @@ class DeviceEngine:
         call = Call(block, weights, centres, states, scales, sums, inertia, distance, known)
         return self._passes.assign(call, labels=labels)
 
+    def sample_rows(
+        self, identity: npt.NDArray[np.uint64], weights: Weights, seed: int, threshold: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+        """Rows below a draw: see :meth:`gpuseg.engines.base.Engine.sample_rows`."""
+        require_weights(weights, weights.mode, identity.size)
+
+        def cut(start: int, stop: int) -> list[HostArray]:
+            return [identity[start:stop], *cut_weights(weights, start, stop)]
+
+        def work(device: Device, start: int, stop: int, arrays: Sequence[HostArray]) -> tuple[HostArray, ...]:
+            del stop
+            who, *w = arrays
+            rows, draws = sample_rows(device, who, join_weights(weights.mode, w), seed, threshold)
+            return rows + start, draws
+
+        found: list[tuple[HostArray, ...]] = self._run(
+            identity.size, 24 + weight_bytes(weights.mode), cut, work
+        )
+        return np.concatenate([rows for rows, _ in found]), np.concatenate([draws for _, draws in found])
+
     def seed_step(
         self,
         block: Block,
@@ -232,6 +256,43 @@ class DeviceEngine:
             return found
 
         return np.concatenate(self._run(closest.size, 12 + weight_bytes(weights.mode), cut, work))
+
+    def oversample(
+        self,
+        block: Block,
+        weights: Weights,
+        closest: npt.NDArray[np.float32],
+        candidates: npt.NDArray[np.float32],
+        identity: npt.NDArray[np.uint64],
+        drawing: Round,
+    ) -> tuple[BinSum, npt.NDArray[np.int64]]:
+        """A round of k-means||: see :meth:`gpuseg.engines.base.Engine.oversample`.
+
+        A tile keeps what it would keep alone; with the sum over the block some of that falls out.
+        """
+        require_round(block, weights, closest, candidates, identity)
+        d, n = block.shape
+
+        def cut(start: int, stop: int) -> list[HostArray]:
+            arrays: list[HostArray] = [block[:, start:stop], closest[start:stop], identity[start:stop]]
+            return arrays + cut_weights(weights, start, stop)
+
+        def work(
+            device: Device, start: int, stop: int, arrays: Sequence[HostArray]
+        ) -> tuple[BinSum, npt.NDArray[np.int64]]:
+            x, near, who, *w = arrays
+            nearer = near.copy()
+            part, rows = oversample(
+                device, x, join_weights(weights.mode, w), nearer, candidates, who, drawing
+            )
+            closest[start:stop] = nearer
+            return part, rows + start
+
+        row_bytes = 4 * d + 12 + weight_bytes(weights.mode)
+        parts: list[tuple[BinSum, npt.NDArray[np.int64]]] = self._run(n, row_bytes, cut, work)
+        total = functools.reduce(BinSum.merge, [part for part, _ in parts])
+        rows = np.concatenate([found for _, found in parts])
+        return total, drawing.rows_of(rows, closest, weights, identity, float(total.to_float64()))
 
     def distances(
         self, block: Block, centres: npt.NDArray[np.float32], out: Block, *, metric: Metric = "euclidean"

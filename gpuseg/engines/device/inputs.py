@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.launch import Device, DeviceArray
 from gpuseg.errors import ContractError
 
@@ -40,3 +41,18 @@ def upload(device: Device, array: npt.NDArray[Any], dtype: npt.DTypeLike, name: 
             f"{name} is {array.dtype}, its kernel reads {np.dtype(dtype)}; convert it with astype first"
         )
     return device.to_device(np.ascontiguousarray(array))
+
+
+def upload_weights(device: Device, weights: Weights) -> DeviceArray:
+    """The weights in the type that kernels read in their mode; an array of any length where every row counts once.
+
+    Parameters
+    ----------
+    device : Device
+        Where they go.
+    weights : Weights
+        Of any mode.
+    """
+    if weights.mode is WeightMode.REAL:
+        return upload(device, weights.reals, np.float32, "weights")
+    return upload(device, weights.integers, np.int64, "weights")

@@ -7,18 +7,17 @@ what a device saves is gathering the sample from a block that it holds.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.philox import Stage, draw64
-from gpuseg.core.seeding import LARGEST_DRAW, Sample
+from gpuseg.core.seeding import LARGEST_DRAW, Sample, likely_rows
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.base import Block
-from gpuseg.engines.checks import require_weights
-from gpuseg.engines.device.inputs import upload
+from gpuseg.engines.checks import require_identities, require_weights
+from gpuseg.engines.device.inputs import upload, upload_weights
 from gpuseg.engines.launch import (
     Device,
     DeviceArray,
@@ -36,6 +35,7 @@ FEATURES = 64
 """Features of the candidates that are staged at once."""
 
 _BLOCK_SUM_BYTES = 512
+_THREADS = 256
 
 
 def potentials(
@@ -65,7 +65,7 @@ def potentials(
         If a potential does not fit its scale, or a buffer another.
     """
     require_weights(weights, weights.mode, closest.size)
-    near, w = upload(device, closest, np.float32, "closest"), _upload_weights(device, weights)
+    near, w = upload(device, closest, np.float32, "closest"), upload_weights(device, weights)
     return device.to_host(potentials_on_device(device, near, w, weights.mode, exponent))
 
 
@@ -76,7 +76,7 @@ def potentials_on_device(
     mode: WeightMode,
     exponent: int,
     *,
-    threads: int = 256,
+    threads: int = _THREADS,
 ) -> DeviceArray:
     """Integer potentials of distances that are on the device.
 
@@ -162,7 +162,7 @@ def seed_step(
     x, near = upload(device, block, np.float32, "block"), upload(device, closest, np.float32, "closest")
     points = upload(device, candidates.T, np.float32, "candidates")
     nearer = device.empty(out.shape, np.float32)
-    w = _upload_weights(device, weights)
+    w = upload_weights(device, weights)
     sums = seed_step_on_device(device, x, w, weights.mode, near, points, exponent, nearer)
     out[...] = device.to_host(nearer)
     return sums
@@ -178,7 +178,7 @@ def seed_step_on_device(
     exponent: int,
     out: DeviceArray,
     *,
-    threads: int = 256,
+    threads: int = _THREADS,
     points: int = POINTS,
     features: int = FEATURES,
 ) -> npt.NDArray[np.int64]:
@@ -228,6 +228,43 @@ def seed_step_on_device(
     return device.to_host(sums).view(np.int64)
 
 
+def sample_rows(
+    device: Device, identity: npt.NDArray[np.uint64], weights: Weights, seed: int, threshold: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """Numbers, ascending, and draws of the rows of positive weight whose draw is not above a threshold.
+
+    Parameters
+    ----------
+    device : Device
+        Where rows are drawn.
+    identity : ndarray of uint64, shape (n,)
+        Who each row is.
+    weights : Weights
+        Of the n rows.
+    seed : int
+        64-bit seed.
+    threshold : int
+        Rows with a larger draw are left out.
+
+    Returns
+    -------
+    ndarray of int64, ndarray of uint64, both of shape (m,)
+        Equal to the CPU engine's.
+
+    Raises
+    ------
+    ContractError
+        If the buffers are of different rows.
+    """
+    require_weights(weights, weights.mode, identity.size)
+    draw64(seed, Stage.SAMPLE, np.empty(0, np.uint64))  # refuses a seed that is none
+    who, w = upload(device, identity, np.uint64, "identity"), upload_weights(device, weights)
+    room = _likely(identity.size, threshold)
+    rows, draws = _drawn(device, seed, who, w, weights.mode, threshold, room, _THREADS)
+    order = np.argsort(rows)
+    return rows[order], draws[order]
+
+
 def sample(
     device: Device,
     limit: int,
@@ -268,10 +305,9 @@ def sample(
     """
     n = block.shape[1]
     require_weights(weights, weights.mode, n)
-    if identity.size != n:
-        raise ContractError(f"{identity.size} identities do not fit a block of {n} rows; give one a row")
+    require_identities(identity, n)
     who, x = upload(device, identity, np.uint64, "identity"), upload(device, block, np.float32, "block")
-    w = _upload_weights(device, weights)
+    w = upload_weights(device, weights)
     return sample_on_device(device, limit, seed, who, x, w, weights.mode, threshold)
 
 
@@ -285,7 +321,7 @@ def sample_on_device(
     mode: WeightMode,
     threshold: int = LARGEST_DRAW,
     *,
-    threads: int = 256,
+    threads: int = _THREADS,
     capacity: int | None = None,
 ) -> Sample:
     """The sample's share of a block that is on the device; only the rows that may be in it come down.
@@ -320,11 +356,9 @@ def sample_on_device(
     """
     draw64(seed, Stage.SAMPLE, np.empty(0, np.uint64))  # refuses a seed that is none
     [n] = identity.shape
-    room = _expected(n, threshold) if capacity is None else capacity
-    rows, draws, found = _draw(device, seed, identity, w, mode, threshold, room, threads)
-    if found > room:
-        rows, draws, found = _draw(device, seed, identity, w, mode, threshold, found, threads)
-    if found > limit:
+    room = _likely(n, threshold) if capacity is None else capacity
+    rows, draws = _drawn(device, seed, identity, w, mode, threshold, room, threads)
+    if rows.size > limit:
         # Everything up to the boundary draw: equal draws are settled below, by who the rows are.
         rows = rows[draws <= np.partition(draws, limit)[limit]]
     chosen = device.to_device(np.sort(rows))
@@ -340,10 +374,26 @@ def sample_on_device(
     return Sample.of(limit, seed, who, block, weights)
 
 
-def _expected(n: int, threshold: int) -> int:
+def _likely(n: int, threshold: int) -> int:
     """Room for the rows below a threshold, but for one time in 10**14."""
-    expected = n * (threshold + 1) >> 64
-    return min(n, expected + 8 * math.isqrt(expected) + 64)
+    return likely_rows(n, n * (threshold + 1) / (1 << 64))
+
+
+def _drawn(
+    device: Device,
+    seed: int,
+    identity: DeviceArray,
+    w: DeviceArray,
+    mode: WeightMode,
+    threshold: int,
+    room: int,
+    threads: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """Numbers and draws of all rows below the threshold, in any order; ``room`` is a guess of how many there are."""
+    rows, draws, found = _draw(device, seed, identity, w, mode, threshold, room, threads)
+    if found > room:
+        rows, draws, _ = _draw(device, seed, identity, w, mode, threshold, found, threads)
+    return rows, draws
 
 
 def _draw(
@@ -382,12 +432,6 @@ def _take(device: Device, source: DeviceArray, rows: DeviceArray, threads: int) 
     arguments = (source, np.int64(source.shape[-1]), np.int32(d), rows, np.int64(count), out)
     _module(device, POINTS)[f"take_columns<{kind}>"](geometry.grid, geometry.block, arguments)
     return device.to_host(out)
-
-
-def _upload_weights(device: Device, weights: Weights) -> DeviceArray:
-    if weights.mode is WeightMode.REAL:
-        return upload(device, weights.reals, np.float32, "weights")
-    return upload(device, weights.integers, np.int64, "weights")
 
 
 def _module(device: Device, points: int) -> Module:

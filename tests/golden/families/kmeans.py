@@ -1,4 +1,4 @@
-"""Whole fits: n_init auto, integer and real weights, a start on a sample, keys, float64, an array with empty clusters.
+"""Whole fits: n_init auto, integer and real weights, a start on a sample, k-means||, keys, float64, empty clusters.
 
 A centre's coordinates and the inertia are hexadecimal floats, labels one string.
 """
@@ -37,6 +37,15 @@ def make() -> dict[str, object]:
         "sample start, integer weights": _fit(single, weights=whole, sample=64),
         "sample, but no start on it": _fit(single, sample=64, sample_start=False),
         "keys": _fit(pd.DataFrame(single, columns=list("abc"), index=keys), sample=64),
+        "oversampling": _fit(single, init="k-means||"),
+        "oversampling, integer weights": _fit(single, weights=whole, init="k-means||"),
+        "oversampling, real weights": _fit(rows, weights=real, init="k-means||", sample_start=False),
+        "oversampling, keys": _fit(
+            pd.DataFrame(single, columns=list("abc"), index=keys),
+            init="k-means||",
+            oversampling_factor=0.5,
+            init_max_iter=2,
+        ),
         "empty clusters": _fit(single, init=start, max_iter=3),
     }
 
