@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpuseg.engines.cpu.adding import COPIES, add_inertia, close_copies
 from gpuseg.engines.cpu.distances import chain
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.preparing import WEIGHT_INTEGER, WEIGHT_NONE, WEIGHT_REAL, add_to_bins, close_bins
+from gpuseg.engines.cpu.preparing import WEIGHT_INTEGER, WEIGHT_NONE
 from gpuseg.engines.cpu.simd import fma, less, load, select, splat, store, sub
 
 LANES = 16
 TILE = 256
 """Rows whose draws wait in the first-level cache."""
+SUM_ROWS = 1 << 20
+"""Rows whose distances are added at a time."""
 ZERO = np.float32(0.0)
-BIN_MASS = np.int64(1 << 31)
 LOW32 = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 MULTIPLIER_0 = np.uint64(0xD2511F53)
@@ -127,22 +129,12 @@ def nearer_rows(x, stride, start, stop, points, n_points, d, closest):
 @kernel
 def distance_bins(closest, start, stop, weights, real, mode, hi, lo):
     """Exponent bins of the weighted distances of rows [start, stop): their exact sum."""
-    bins = np.zeros(32, np.int64)
-    mass = np.int64(0)
-    for i in range(start, stop):
-        value = closest[i]
-        times = np.int64(1)
-        if mode == WEIGHT_INTEGER:
-            times = weights[i]
-        elif mode == WEIGHT_REAL:
-            # Two float32 multiply exactly in float64: one rounding.
-            value = np.float32(np.float64(real[i]) * np.float64(value))
-        if mass + times >= BIN_MASS:
-            close_bins(bins, hi, lo, 0)
-            mass = np.int64(0)
-        mass += times
-        add_to_bins(bins, value, times)
-    close_bins(bins, hi, lo, 0)
+    bins = np.zeros(32 * COPIES, np.int64)
+    run = np.zeros(2, np.int64)
+    for low in range(start, stop, SUM_ROWS):
+        m = min(SUM_ROWS, stop - low)
+        add_inertia(closest[low : low + m], m, weights, real, mode, low, bins, run, hi, lo)
+    close_copies(bins, hi, lo)
 
 
 @kernel
