@@ -16,7 +16,7 @@ import numba
 import pytest
 from llvmlite import binding
 
-from gpuseg.engines.cpu import adding, assigning, distances, jit, nearest, preparing, slack
+from gpuseg.engines.cpu import adding, assigning, distances, jit, nearest, preparing, reading, slack
 
 
 def test_the_digest_covers_every_source_of_the_room(monkeypatch, tmp_path):
@@ -38,7 +38,7 @@ def test_the_digest_covers_every_source_of_the_room(monkeypatch, tmp_path):
 def test_every_kernel_is_keyed_by_the_sources_and_frees_the_gil():
     kernels = [
         value
-        for module in (adding, assigning, distances, nearest, preparing, slack)
+        for module in (adding, assigning, distances, nearest, preparing, reading, slack)
         for value in vars(module).values()
         if isinstance(value, numba.core.registry.CPUDispatcher)
     ]
@@ -55,7 +55,7 @@ def test_every_kernel_is_keyed_by_the_sources_and_frees_the_gil():
 
 def test_kernels_import_nothing_jitted_from_other_rooms():
     """Their sources would not be in the digest."""
-    for module in (adding, assigning, distances, nearest, preparing, slack):
+    for module in (adding, assigning, distances, nearest, preparing, reading, slack):
         for value in vars(module).values():
             if isinstance(value, numba.core.registry.CPUDispatcher):
                 assert value.py_func.__module__.startswith("gpuseg.engines.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -240,3 +241,31 @@ def test_moments_by_label_are_moments_of_the_rows(data, k, seed):
     assert [contents(state) for state in found] == [
         expected_moments(rows[labels == c].reshape(-1, d), None, scales) for c in range(k)
     ]
+
+
+@pytest.mark.parametrize("d", [1, 3, 8, 11])
+@pytest.mark.parametrize("row_major", [True, False])
+def test_every_value_that_is_not_finite_is_counted(engines, d, row_major):
+    n = 1025
+    rows = strategies.table("normal", n, d, seed=d)
+    at = np.random.default_rng(d).choice(n * d, 37, replace=False)
+    rows.reshape(-1)[at] = np.resize([np.nan, np.inf, -np.inf], 37)
+    expected = np.count_nonzero(~np.isfinite(rows), axis=0).tolist()
+    weights = strategies.weight_array("zeros", n, 5)
+    source = rows if row_major else np.asfortranarray(rows)
+    for engine, given_weights in itertools.product(engines, (None, weights)):
+        seen = engine.scan(source, given_weights, np.empty((d, n), np.float32) if row_major else None)
+        assert seen.n_bad.tolist() == expected
+
+
+@pytest.mark.parametrize("value", [1.9999999, -1.9999999, 1.0])
+def test_sums_of_many_large_values_are_exact(engines, value):
+    """The largest whole numbers, more of them than float64 lanes may hold before they are carried."""
+    n = 2 * 16 * 8192 + 35
+    block = np.full((1, n), value, np.float32)
+    scales = Scales.of(np.array([abs(float(block[0, 0]))]), WeightRange.of(None, n))
+    q = round(float(block[0, 0]) * 2.0 ** int(scales.exponent[0]))
+    assert 2**38 < abs(q) <= 2**40
+    for engine in engines:
+        state = engine.moments(block.T, Weights.ones(), scales)
+        assert (state.total.to_ints(), state.square.to_ints()) == ([n * q], [n * q * q])

@@ -7,8 +7,9 @@ threads changes no bit.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,9 +37,10 @@ from gpuseg.engines.checks import (
     require_shapes,
     require_weights,
 )
-from gpuseg.engines.cpu import assigning, distances, labelled, preparing, records, sampling
+from gpuseg.engines.cpu import assigning, distances, labelled, preparing, reading, records, sampling
 from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, margins, paying_share
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
+from gpuseg.engines.cpu.simd import FEATURES, LANES
 from gpuseg.engines.cpu.slack import TILE
 from gpuseg.errors import ContractError
 
@@ -110,12 +112,14 @@ class CpuEngine:
         n, d = source.shape
         positive = _NO_MASK if weights is None else counting(weights)
         target = np.empty((0, 0), np.float32) if out is None else out
+        read_whole = _whole_vector_scan(source, positive, weights is not None, out)
 
         def work(start: int, stop: int) -> FeatureRange:
             low, high = np.full(d, np.inf), np.full(d, -np.inf)
             bad = np.zeros(d, np.int64)
+            rest = start if read_whole is None else read_whole(start, stop, low, high, bad)
             preparing.scan_rows(
-                source, start, stop, positive, weights is not None, low, high, bad, target, out is not None
+                source, rest, stop, positive, weights is not None, low, high, bad, target, out is not None
             )
             return FeatureRange(stop - start, low, high, bad, WeightRange.zero())
 
@@ -146,7 +150,11 @@ class CpuEngine:
             elif weights.mode is WeightMode.INTEGER:
                 preparing.moments_integer(source, start, stop, weights.integers, scale, *limbs)
             else:
-                preparing.moments_plain(source, start, stop, scale, *limbs)
+                rest = start
+                if source.dtype == np.float32 and source.T.flags.c_contiguous:
+                    rest = stop - (stop - start) % LANES
+                    reading.moments_block(source.T.reshape(-1), n, d, start, rest, scale, *limbs)
+                preparing.moments_plain(source, rest, stop, scale, *limbs)
             mass = _mass(weights, scales.mode, start, stop)
             return Moments(mass, total.wide(d), square.wide(d), scales.exponent, scales.square_exponent)
 
@@ -407,6 +415,35 @@ def _cluster_moments(
     total = functools.reduce(WideSum.merge, [total.wide(k, d) for _, total, _ in parts])
     square = functools.reduce(WideSum.merge, [square.wide(k, d) for _, _, square in parts])
     return [Moments(mass[c], total[c], square[c], scales.exponent, scales.square_exponent) for c in range(k)]
+
+
+def _whole_vector_scan(
+    source: npt.NDArray[np.floating], positive: npt.NDArray[np.bool_], use_positive: bool, out: Block | None
+) -> Callable[..., int] | None:
+    """How whole vectors of rows are scanned, up to the row that is returned; None where the layout is uncommon."""
+    n, d = source.shape
+    row_major = out is not None and source.flags.c_contiguous
+    if source.dtype != np.float32 or not (row_major or (out is None and source.T.flags.c_contiguous)):
+        return None
+    flat = source.reshape(-1) if row_major else source.T.reshape(-1)
+    counts = positive.view(np.uint8)
+
+    def read(start: int, stop: int, low: Any, high: Any, bad: npt.NDArray[np.int64]) -> int:
+        # Of a table with few features the last rows are left out: eight values are read from each row's beginning.
+        rows = min(stop, n - LANES if row_major and d < FEATURES else n) - start
+        rest: int = start + max(0, rows - rows % LANES)
+        dubious = np.zeros(d, np.bool_)
+        given = (d, start, rest, counts, use_positive, low, high, dubious)
+        if row_major:
+            assert out is not None
+            reading.scan_row_major(flat, *given, out.reshape(-1), n)
+        else:
+            reading.scan_block(flat, n, *given)
+        for f in np.flatnonzero(dubious):
+            bad[f] += int(np.count_nonzero(~np.isfinite(source[start:rest, f])))
+        return rest
+
+    return read
 
 
 def _powers(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

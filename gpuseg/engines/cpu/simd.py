@@ -224,6 +224,16 @@ def smaller(typingctx, a, b):
 
 
 @intrinsic
+def larger(typingctx, a, b):
+    """Lanewise ``a if a > b else b``."""
+
+    def codegen(context, builder, signature, args):
+        return builder.select(builder.fcmp_ordered(">", *args), *args)
+
+    return vec_f32(vec_f32, vec_f32), codegen
+
+
+@intrinsic
 def mul(typingctx, a, b):
     """Lanewise a * b."""
     return vec_f32(vec_f32, vec_f32), lambda context, builder, signature, args: builder.fmul(*args)

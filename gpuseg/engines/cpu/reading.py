@@ -1,0 +1,157 @@
+"""numba kernels for the common inputs (CPU engine): float32 tables whose rows, or whose features, lie side by side.
+
+The same figures as the kernels of :mod:`gpuseg.engines.cpu.preparing`, which take any strides and types and the rows
+that do not fill a vector; sixteen rows at a time. ONE_ANSWER sections 3 and 4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpuseg.engines.cpu.jit import kernel
+from gpuseg.engines.cpu.preparing import BLOCK_MASS, MAGIC, add_shifted
+from gpuseg.engines.cpu.simd import (
+    FEATURES,
+    LANES,
+    add,
+    add_f64,
+    any_nonzero,
+    equal_i32,
+    larger,
+    least_of,
+    load,
+    load_labels,
+    most_of,
+    mul_f64,
+    select,
+    smaller,
+    splat,
+    splat_f64,
+    splat_i32,
+    store,
+    sub,
+    sub_f64,
+    sum_of_whole,
+    turn_to_features,
+    widen,
+)
+
+TILE = 512
+"""Rows that are turned, and then looked at while they are in the cache."""
+FLUSH = LANES * (1 << 13)
+"""Rows after which float64 lanes are carried into integers: sums of whole numbers up to 2**40 stay below 2**53."""
+INF = np.float32(np.inf)
+HALF = np.float64(2.0**20)
+INVERSE_HALF = np.float64(2.0**-20)
+
+
+@kernel
+def turn_rows(flat, d, start, stop, out, stride):
+    """Copy rows [start, stop), whole vectors of them, of row-major ``flat`` to ``out``, feature f at ``f * stride``.
+
+    Eight features at a time; where fewer are left, the last eight once more. With fewer than eight in all, eight values
+    are read from each row's beginning: the caller keeps the table's last sixteen rows out.
+    """
+    for block in range(0, d, FEATURES):
+        first = max(0, min(block, d - FEATURES))
+        for i in range(start, stop, LANES):
+            v = turn_to_features(flat, i * d + first, d)
+            at = first * stride + i
+            store(out, at, v[0])
+            if d > 1:
+                store(out, at + stride, v[1])
+            if d > 2:
+                store(out, at + 2 * stride, v[2])
+            if d > 3:
+                store(out, at + 3 * stride, v[3])
+            if d > 4:
+                store(out, at + 4 * stride, v[4])
+            if d > 5:
+                store(out, at + 5 * stride, v[5])
+            if d > 6:
+                store(out, at + 6 * stride, v[6])
+            if d > 7:
+                store(out, at + 7 * stride, v[7])
+
+
+@kernel
+def range_of(x, at, n, positive, first, use_positive):
+    """Least and most of ``x[at : at + n]`` where ``positive`` (from ``first`` on) counts; whether one is not finite."""
+    least = splat(INF)
+    most = splat(-INF)
+    poison = splat(np.float32(0.0))
+    none = splat_i32(np.int32(0))
+    for i in range(0, n, LANES):
+        v = load(x, at + i)
+        # x - x is 0 for a finite x and NaN otherwise.
+        poison = add(poison, sub(v, v))
+        if use_positive:
+            ignored = equal_i32(load_labels(positive, first + i), none)
+            least = smaller(select(ignored, least, v), least)
+            most = larger(select(ignored, most, v), most)
+        else:
+            least = smaller(v, least)
+            most = larger(v, most)
+    return least_of(least), most_of(most), any_nonzero(poison)
+
+
+@kernel
+def scan_block(x, stride, d, start, stop, positive, use_positive, minimum, maximum, dubious):
+    """Range of each feature over rows [start, stop), whole vectors, of a feature-major table.
+
+    ``dubious[f]`` becomes true where a value is not finite.
+    """
+    for f in range(d):
+        least, most, poisoned = range_of(x, f * stride + start, stop - start, positive, start, use_positive)
+        minimum[f] = min(minimum[f], np.float64(least))
+        maximum[f] = max(maximum[f], np.float64(most))
+        if poisoned:
+            dubious[f] = True
+
+
+@kernel
+def scan_row_major(flat, d, start, stop, positive, use_positive, minimum, maximum, dubious, out, stride):
+    """As ``scan_block``, of a row-major table that is copied to feature-major ``out`` on the way."""
+    for low in range(start, stop, TILE):
+        high = min(low + TILE, stop)
+        turn_rows(flat, d, low, high, out, stride)
+        scan_block(out, stride, d, low, high, positive, use_positive, minimum, maximum, dubious)
+
+
+@kernel
+def moments_block(x, stride, d, start, stop, scale, total_hi, total_lo, square_hi, square_lo):
+    """Exact sums of x_q and x_q**2 over rows [start, stop), whole vectors, of a feature-major table; every weight 1.
+
+    x_q = h * 2**20 + l with |l| <= 2**19, so x_q**2 = h*h * 2**40 + h*l * 2**21 + l*l: all of them whole numbers of at
+    most 2**40, which float64 lanes add without error until they are carried.
+    """
+    magic = splat_f64(MAGIC)
+    for block in range(start, stop, BLOCK_MASS):
+        end = min(block + BLOCK_MASS, stop)
+        for f in range(d):
+            s = splat_f64(scale[f])
+            total = np.int64(0)
+            high_high = np.int64(0)
+            high_low = np.int64(0)
+            low_low = np.int64(0)
+            for low in range(block, end, FLUSH):
+                t = splat_f64(np.float64(0.0))
+                hh = t
+                hl = t
+                ll = t
+                for i in range(f * stride + low, f * stride + min(low + FLUSH, end), LANES):
+                    q = sub_f64(add_f64(mul_f64(widen(load(x, i)), s), magic), magic)
+                    h = sub_f64(add_f64(mul_f64(q, splat_f64(INVERSE_HALF)), magic), magic)
+                    rest = sub_f64(q, mul_f64(h, splat_f64(HALF)))
+                    t = add_f64(t, q)
+                    hh = add_f64(hh, mul_f64(h, h))
+                    hl = add_f64(hl, mul_f64(h, rest))
+                    ll = add_f64(ll, mul_f64(rest, rest))
+                total += sum_of_whole(t)
+                high_high += sum_of_whole(hh)
+                high_low += sum_of_whole(hl)
+                low_low += sum_of_whole(ll)
+            add_shifted(total_hi, total_lo, f, total, 0)
+            add_shifted(square_hi, square_lo, f, high_high, 40)
+            add_shifted(square_hi, square_lo, f, high_low, 21)
+            add_shifted(square_hi, square_lo, f, low_low, 0)
