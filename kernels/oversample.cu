@@ -20,7 +20,7 @@
 // Order      none that matters: a distance belongs to one thread, sums are integers, the host puts rows in order.
 // Bytes      nearer_rows 4 n d + 8 n + 4 d k a tile (with features < d: 4 n d a group of POINTS candidates); distance_bins
 //            4 n + weights; keep_rows 12 n + weights, 8 a row found
-// Limits     n < 2^40, d < 2^26
+// Limits     n < 2^40, d < 2^26, k < 2^31 - POINTS
 #include "pairs.cuh"
 #include "philox.cuh"
 
@@ -29,7 +29,7 @@ enum { BIN_BYTES = N_BINS * 12 };
 template <i32 MODE> struct WeightOf { typedef i64 type; };
 template <> struct WeightOf<REAL> { typedef float type; };
 
-extern "C" __global__ void nearer_rows(const float* __restrict__ x, i64 n, const float* __restrict__ candidates, i64 k,
+extern "C" __global__ void nearer_rows(const float* __restrict__ x, i64 n, const float* __restrict__ candidates, i32 k,
                                        i32 d, i32 features, float* __restrict__ closest) {
     float* tile = (float*)shared_bytes();
     float* panel = tile + features * tile_width();
@@ -39,7 +39,7 @@ extern "C" __global__ void nearer_rows(const float* __restrict__ x, i64 n, const
 #pragma unroll
         for (i32 r = 0; r < ROWS; ++r) near[r] = has_row(base, r, n) ? closest[tile_row(base, r, n)] : 0.0f;
         if (whole) stage_rows(tile, x, n, n, base, 0, d);
-        for (i64 first = 0; first < k; first += POINTS) {
+        for (i32 first = 0; first < k; first += POINTS) {
             float acc[ROWS][POINTS];
             clear_chains(acc);
             for (i32 low = 0; low < d; low += features) {

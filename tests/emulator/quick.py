@@ -256,8 +256,9 @@ def seed(make: MakeDevice) -> None:
 def oversample(make: MakeDevice) -> None:
     tests = Tests("oversample")
     for weighting, order in product(("none", "integer", "real"), ORDERS):
-        for sizes in tests.module.SIZES[1:]:
-            tests.test_two_rounds(make, 257, 5, 9, 9.0, "mixed", weighting, sizes, order, 2)
+        # Blocks that go round keep nearly all rows, so that one which is left out shows; others keep a few.
+        for wanted, sizes in zip((1e6, 9.0), tests.module.SIZES[1:], strict=True):
+            tests.test_two_rounds(make, 257, 5, 9, wanted, "mixed", weighting, sizes, order, 2)
     for threads in (32, 96):
         tests.test_sums_leave_64_bits(make, threads)
     for value in (np.nan, np.inf, -1.0):

@@ -193,7 +193,7 @@ def _shorten(
         features=sizes.features,
     )  # fmt: skip
     geometry = plan_rows(ceil_div(n, tile.rows), device.props, threads=tile.threads)
-    arguments = (x, np.int64(n), candidates, np.int64(k), np.int32(d), np.int32(tile.features), closest)
+    arguments = (x, np.int64(n), candidates, np.int32(k), np.int32(d), np.int32(tile.features), closest)
     module["nearer_rows"](geometry.grid, geometry.block, arguments, shared=tile.nbytes)
 
 
