@@ -19,43 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import gpuseg
 from benchmarks.data import gaussian_mixture
-from gpuseg.core.moments import FeatureRange, Layout
-from gpuseg.core.weights import WeightMode, WeightRange
+from gpu_cases import CASES
 from gpuseg.engines import cuda
-from gpuseg.engines.device.assign import assign_on_device
-from gpuseg.engines.device.categories import category_sums_on_device
-from gpuseg.engines.device.cohort import triangle_on_device
-from gpuseg.engines.device.distance import distances_on_device
-from gpuseg.engines.device.memo import AssignMemo
-from gpuseg.engines.device.moments import moments_on_device
-from gpuseg.engines.device.scale import scan_on_device
-from gpuseg.engines.device.silhouette import silhouette_sums_on_device
-
-SHAPES = {(8, 8): "assign_rows", (16, 16): "assign_rows", (32, 32): "assign_rows", (64, 64): "assign_labels"}
-"""Features and clusters of the assignment passes, and the kernel that they go to."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """Something to be timed.
-
-    Parameters
-    ----------
-    run : callable
-        Does it once; its data are on the device.
-    compulsory : int
-        Bytes that it cannot do without.
-    kernel : str
-        Beginning of the name of the kernel that it is about.
-    """
-
-    run: Callable[[], Any]
-    compulsory: int
-    kernel: str
 
 
 @dataclass(frozen=True)
@@ -182,99 +149,6 @@ def fits(n: int) -> dict[str, float]:
         answers.append((model.labels_.tobytes(), model.cluster_centers_.tobytes(), model.inertia_))
     assert answers[0] == answers[1], "the engines disagree"
     return seconds
-
-
-def _block(device: Any, n: int, d: int, k: int) -> tuple[Any, np.ndarray, Layout]:
-    """Rows on the device, feature-major; a start; scales."""
-    table = gaussian_mixture("overlapping", n, d, k)
-    x = np.ascontiguousarray(table.x.T)
-    low, high = (edge.astype(np.float64) for edge in (x.min(axis=1), x.max(axis=1)))
-    seen = FeatureRange(n, low, high, np.zeros(d, np.int64), WeightRange.of(None, n))
-    return device.to_device(x), np.ascontiguousarray(table.start), Layout.plain(seen)
-
-
-def _assign(d: int, k: int, *, later: bool) -> Callable[[Any, int], Work]:
-    """A pass over fresh labels, or one that remembers; later passes move between two sets of centres."""
-
-    def prepare(device: Any, n: int) -> Work:
-        x, start, layout = _block(device, n, d, k)
-        w = device.empty(0, np.int64)
-        memo = AssignMemo.fresh(device, n, d, [k], WeightMode.NONE)
-        nudged = (start * np.float32(1.001), start)
-        turn = [0]
-
-        def run() -> None:
-            if not later:
-                memo.known[0] = False
-            turn[0] += 1
-            assign_on_device(device, x, w, [nudged[turn[0] % 2]], memo, layout.scales)
-
-        return Work(run, n * (4 * d + 1), SHAPES[d, k])
-
-    return prepare
-
-
-def _moments(device: Any, n: int) -> Work:
-    x, _, layout = _block(device, n, 8, 8)
-    w = device.empty(0, np.int64)
-    return Work(
-        lambda: moments_on_device(device, x, w, WeightMode.NONE, layout.scales),
-        32 * n,
-        "moments_partial<NONE>",
-    )
-
-
-def _scan(device: Any, n: int) -> Work:
-    x, _, _ = _block(device, n, 8, 8)
-    return Work(lambda: scan_on_device(device, x, None, None, row_major=False), 32 * n, "scan_rows")
-
-
-def _distances(device: Any, n: int) -> Work:
-    x, start, _ = _block(device, n, 8, 8)
-    points = device.to_device(start)
-    return Work(lambda: distances_on_device(device, x, points), 64 * n, "pair_distances<EUCLIDEAN>")
-
-
-def _silhouette(device: Any, n: int) -> Work:
-    some = min(n, 50_000)
-    x, _, _ = _block(device, some, 8, 8)
-    starts = device.to_device(np.linspace(0, some, 9).astype(np.int64))
-    return Work(lambda: silhouette_sums_on_device(device, x, x, starts, 20), 96 * some, "distance_sums")
-
-
-def _triangle(device: Any, n: int) -> Work:
-    rng = np.random.default_rng(0)
-    customers, periods = max(n // 10, 1), 36
-    bits = rng.integers(0, 1 << periods, (customers, 1), dtype=np.uint64)
-    first = rng.integers(0, periods, customers).astype(np.int32)
-    up = device.to_device(bits), device.to_device(first)
-    return Work(lambda: triangle_on_device(device, *up, periods), 12 * customers, "triangle_counts")
-
-
-def _categories(device: Any, n: int) -> Work:
-    rng = np.random.default_rng(0)
-    customers = max(n // 10, 1)
-    records = (
-        device.to_device(rng.integers(0, customers, n)),
-        device.to_device(rng.integers(0, 8, n).astype(np.int32)),
-        device.to_device(rng.integers(-1000, 100_000, n)),
-    )
-    sums = device.zeros((customers, 8), np.uint64)
-    return Work(
-        lambda: category_sums_on_device(device, *records, sums), 20 * n + 64 * customers, "category_sums"
-    )
-
-
-CASES: dict[str, Callable[[Any, int], Work]] = {
-    **{f"assign d={d} k={k}, first pass": _assign(d, k, later=False) for d, k in SHAPES},
-    **{f"assign d={d} k={k}, later pass": _assign(d, k, later=True) for d, k in SHAPES},
-    "moments d=8": _moments,
-    "scan d=8": _scan,
-    "distances d=8 k=8": _distances,
-    "silhouette sums d=8 k=8": _silhouette,
-    "cohort triangle, 36 months": _triangle,
-    "category sums, 8 categories": _categories,
-}
 
 
 if __name__ == "__main__":

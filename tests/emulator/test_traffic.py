@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.emulator import counting, traffic, traffic_cases
+from tests.emulator import counting, mix, sections, traffic, traffic_cases
 from tests.emulator.sources import source_of
 
-README = Path(__file__).parents[2] / "asv_benchmarks" / "README.md"
+STALE = "write asv_benchmarks/README.md anew: python -m tests.emulator.traffic --write"
 FULL = os.environ.get("GPUSEG_TESTS") == "full"
 # Each width of assign.cu is another compilation: one of them is enough for every day.
 CASES = [
@@ -92,15 +91,52 @@ def test_kernels_move_no_more_than_they_may(make_emulated, case):
     row = counting.measure(case)
     assert row.counted >= 0.98 * row.compulsory, "a kernel cannot do with less: the case is wrong"
     assert row.holds, row
-    if FULL:
-        assert traffic.markdown_of([row]).splitlines()[-1] in README.read_text(encoding="utf-8"), (
-            "stale table"
-        )
+    written = sections.read(traffic.README, "traffic")
+    if traffic.counted_with() in written.splitlines()[0]:
+        assert traffic.markdown_of([row]).splitlines()[-1] in written.splitlines(), STALE
+
+
+def test_the_table_has_the_cases_in_their_order():
+    written = sections.read(traffic.README, "traffic").splitlines()
+    assert [line.split(" | ")[0] for line in written[4:]] == [
+        f"| {case.name}" for case in traffic_cases.CASES
+    ], STALE
+    assert written[2:4] == traffic.markdown_of([]).splitlines()
+
+
+def test_the_tables_are_written_as_they_are_printed(make_emulated, monkeypatch, capsys, tmp_path):
+    del make_emulated
+    readme = tmp_path / "README.md"
+    markers = [
+        f"<!-- {name}: {edge} -->\n" for name in ("traffic", "instructions") for edge in ("begin", "end")
+    ]
+    readme.write_text("".join(markers), encoding="utf-8")
+    chains = [
+        mix.Mix("a.cu", arch, "_Z4pairILi1EE", 150, 0.43, 0.86, 0.0, 1, {"LDS.128": 8}, ())
+        for arch in (80, 90)
+    ]
+    monkeypatch.setattr(traffic, "README", readme)
+    monkeypatch.setattr(
+        traffic, "CASES", [case for case in traffic_cases.CASES if "first periods" in case.name]
+    )
+    monkeypatch.setattr(traffic, "instruction_mixes", lambda: chains)
+    monkeypatch.setattr(mix, "unavailable", lambda: None)
+    monkeypatch.setattr(mix, "compiler", lambda: "NVRTC 13.5")
+    monkeypatch.setattr(mix, "FLOORS", {"pair": mix.Floor(0.4, 0.8)})
+    assert traffic.main(["--markdown", "--write"]) == 0
+    printed = capsys.readouterr().out
+    assert "| `pair` | 150 | 43 % | 86 % | 0 % | 1 | 8 LDS.128 |" in printed
+    assert printed == "\n".join(sections.read(readme, name) for name in ("traffic", "instructions")) + "\n"
+    monkeypatch.setattr(mix, "FLOORS", {"pair": mix.Floor(0.44, 0.8)})
+    assert traffic.main([]) == 1
+    assert "0.43 of the hot loop is FFMA, at least 0.44 is wanted" in capsys.readouterr().out
 
 
 def test_the_table_is_written_as_json(make_emulated, capsys):
     del make_emulated
     assert traffic.main(["--json", "first periods"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)
+    said = json.loads(capsys.readouterr().out)
+    assert (said["kernels"], said["faults"]) == ([], [])
+    (row,) = said["cases"]
     assert (row["name"], row["holds"], row["n"]) == ("cohort first periods, 36 months", True, 8192)
     assert traffic.main(["no such case"]) == 1

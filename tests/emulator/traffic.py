@@ -1,20 +1,27 @@
-"""Bytes that kernels move, counted by the check build: ``python -m tests.emulator.traffic [--json] [NAME ...]``.
+"""What kernels cost, without a device: ``python -m tests.emulator.traffic [--json | --markdown | --write] [NAME ...]``.
 
-One row a case of ``traffic_cases.CASES``; ``counting.py`` says what is counted, and how.
+Bytes that they move, counted by the check build, one row a case of ``traffic_cases.CASES`` (``counting.py`` says what
+is counted, and how); and the instruction mix of their hot loops, one row a kernel (``mix.py``), where there are a
+compiler and a disassembler.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
-from tests.emulator.build import unavailable
+from tests.emulator import build, gate, mix, sections
 from tests.emulator.cards import CARDS
 from tests.emulator.counting import Row, measure
+from tests.emulator.mix import Mix
 from tests.emulator.traffic_cases import CASES
+
+README = Path(__file__).parents[2] / "asv_benchmarks" / "README.md"
 
 
 def table_of(rows: Sequence[Row]) -> str:
@@ -53,26 +60,66 @@ def markdown_of(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def section(rows: Sequence[Row]) -> str:
+    """What stands between the markers of asv_benchmarks/README.md."""
+    return f"Counted in what g++ {counted_with()} makes of the kernels:\n\n{markdown_of(rows)}\n"
+
+
+def counted_with() -> str:
+    """Version of the compiler whose loads and stores are counted."""
+    said = re.search(r"version (\S+)", build._compiler_version())
+    return said[1] if said else "of unknown version"
+
+
+def instruction_mixes() -> list[Mix]:
+    """Every kernel for both architectures."""
+    return [one for source in gate.files() for arch in mix.ARCHITECTURES for one in mix.mixes(source, arch)]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print all cases, or those whose names contain an argument; 0 when every limit holds."""
+    """Print all cases and kernels, or those whose names contain an argument; 0 when every limit holds."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.emulator.traffic", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("names", nargs="*", help="parts of the names of cases; all when none is given")
-    parser.add_argument("--json", action="store_true", help="a list of objects")
-    parser.add_argument("--markdown", action="store_true", help="the table of asv_benchmarks/README.md")
+    parser.add_argument(
+        "names", nargs="*", help="parts of the names of cases and kernels; all when none is given"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="an object: cases, kernels, what is wrong or left out"
+    )
+    parser.add_argument("--markdown", action="store_true", help="the tables of asv_benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="write these tables anew")
     chosen = parser.parse_args(arguments)
-    reason = unavailable()
+    reason = build.unavailable()
     if reason is not None:
         print(reason, file=sys.stderr)
         return 1
-    cases = [case for case in CASES if not chosen.names or any(part in case.name for part in chosen.names)]
-    rows = [measure(case) for case in cases]
+
+    def wanted(name: str) -> bool:
+        return not chosen.names or any(part in name for part in chosen.names)
+
+    rows = [measure(case) for case in CASES if wanted(case.name)]
+    left_out = mix.unavailable()
+    found = instruction_mixes() if left_out is None else []
+    wrong = mix.faults(found) if found else []
+    shown = [one for one in found if wanted(one.kernel)]
     if chosen.json:
-        print(json.dumps([{**asdict(row), "holds": row.holds} for row in rows], indent=2))
+        report = {
+            "cases": [{**asdict(row), "holds": row.holds} for row in rows],
+            "kernels": [{**asdict(one), "kernel": one.kernel} for one in shown],
+            "faults": wrong,
+            "left_out": left_out,
+        }
+        print(json.dumps(report, indent=2))
+    elif chosen.markdown:
+        print(section(rows), mix.section(shown) if shown else left_out or "", sep="\n")
     else:
-        print(markdown_of(rows) if chosen.markdown else table_of(rows))
-    return 0 if rows and all(row.holds for row in rows) else 1
+        print(table_of(rows), mix.table(shown) if shown else left_out or "", *wrong, sep="\n")
+    if chosen.write and not chosen.names:
+        sections.write(README, "traffic", section(rows))
+        if found:
+            sections.write(README, "instructions", mix.section(found))
+    return 0 if (rows or shown) and not wrong and all(row.holds for row in rows) else 1
 
 
 if __name__ == "__main__":
