@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.data import gaussian_mixture
 from gpuseg.core.moments import FeatureRange, Layout, Scales
+from gpuseg.core.oversampling import Round
 from gpuseg.core.weights import WeightMode, WeightRange
 from gpuseg.engines.device.assign import assign_on_device
 from gpuseg.engines.device.categories import category_sums_on_device
@@ -23,6 +24,7 @@ from gpuseg.engines.device.distance import distances_on_device
 from gpuseg.engines.device.label_moments import label_moments_on_device
 from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.engines.device.moments import moments_on_device
+from gpuseg.engines.device.oversample import oversample_on_device
 from gpuseg.engines.device.scale import centre_on_device, scan_on_device
 from gpuseg.engines.device.seed import potentials_on_device, sample_on_device, seed_step_on_device
 from gpuseg.engines.device.silhouette import silhouette_sums_on_device, square_silhouettes_on_device
@@ -174,6 +176,18 @@ def _seed_step(device: Any, n: int) -> Work:
     )
 
 
+def _oversample(device: Any, n: int) -> Work:
+    x, candidates, _ = _block(device, n, 8, 16)
+    none, up = device.empty(0, np.int64), device.to_device(np.ascontiguousarray(candidates.T))
+    closest, who = np.full(n, 50, np.float32), device.to_device(np.arange(n, dtype=np.uint64))
+    near, drawing = device.to_device(closest), Round(7, 1, 32.0)
+    return Work(
+        lambda: oversample_on_device(device, x, none, WeightMode.NONE, near, up, who, drawing),
+        (4 * 8 + 8 + 4 + 12) * n,
+        "nearer_rows",
+    )
+
+
 def _sample(device: Any, n: int) -> Work:
     x, _, _ = _block(device, n, 8, 8)
     identity, none = device.to_device(np.arange(n, dtype=np.uint64)), device.empty(0, np.int64)
@@ -256,6 +270,7 @@ CASES: dict[str, Callable[[Any, int], Work]] = {
     "squared silhouettes d=8 k=8": _square_silhouettes,
     "seed potentials": _potentials,
     "seed step d=8, 8 candidates": _seed_step,
+    "oversample d=8, 16 candidates": _oversample,
     "sample d=8": _sample,
     "cohort bitmaps, 36 months": _marks,
     "cohort first periods, 36 months": _first,

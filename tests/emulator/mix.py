@@ -65,6 +65,7 @@ FLOORS = {
     "assign_labels": Floor(0.28, 0.58),
     "assign_rows": Floor(0.42, 0.85),
     "distance_sums": Floor(0.38, 0.78),
+    "nearer_rows": Floor(0.35, 0.70),
     "pair_distances": Floor(0.40, 0.72),
     "seed_candidates": Floor(0.23, 0.47),
     "square_silhouettes": Floor(0.40, 0.80),

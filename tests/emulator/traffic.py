@@ -27,7 +27,7 @@ README = Path(__file__).parents[2] / "asv_benchmarks" / "README.md"
 def table_of(rows: Sequence[Row]) -> str:
     """Rows as text."""
     lines = [
-        f"{'case':<40}{'n':>7}{'counted':>12}{'over':>7}{'limit':>7}{'sectors':>9}{'waves':>7}"
+        f"{'case':<46}{'n':>7}{'counted':>12}{'over':>7}{'limit':>7}{'sectors':>9}{'waves':>7}"
         + "".join(f"{card.name + ' ms':>10}" for card in CARDS)
         + "  at n, bound by"
     ]
@@ -38,7 +38,7 @@ def table_of(rows: Sequence[Row]) -> str:
         ]
         times = "".join(f"{row.roofline[card.name]:>10.3f}" for card in CARDS)
         lines.append(
-            f"{row.name:<40}{row.n:>7}{row.counted:>12}{row.ratio:>7.3f}{row.limit:>7.2f}{''.join(numbers)}{times}"
+            f"{row.name:<46}{row.n:>7}{row.counted:>12}{row.ratio:>7.3f}{row.limit:>7.2f}{''.join(numbers)}{times}"
             f"  {row.at:,}, {row.bound[CARDS[0].name]}{'' if row.holds else '   BEYOND'}"
         )
     return "\n".join(lines)

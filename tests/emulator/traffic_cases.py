@@ -232,7 +232,7 @@ def _oversample(kernel: str, d: int, k: int) -> Case:
     }
     row_bytes, work = of_kernel[kernel]
     return Case(
-        f"oversample d={d}, {k} candidates", kernel, run, 16_384, 10_000_000,
+        f"oversample d={d}, {k} candidates: {kernel}", kernel, run, 16_384, 10_000_000,
         compulsory=lambda n: row_bytes * n,
         work=lambda n: Work(float32=work.float32 * n, float64=work.float64 * n), alone=True,
     )  # fmt: skip
