@@ -43,7 +43,6 @@ template <> struct Open<NONE> {
     i64 total;
     u64 hh, hl, ll;
 
-    __device__ void begin() { total = 0, hh = 0, hl = 0, ll = 0; }
     __device__ void add(Sums&, double x, i64, double scale, double, u32* error) {
         i64 q = fixed_point(__dmul_rn(x, scale), error);
         u64 magnitude = (u64)(q < 0 ? -q : q);
@@ -64,7 +63,6 @@ template <> struct Open<NONE> {
 // w x_q reaches 2^71 and w x_q^2 2^111: each row goes straight to 128 bits, which hold sum w x_q^2 <= 2^80 sum w while
 // sum w is below 2^47. Nothing stays open.
 template <> struct Open<INTEGER> {
-    __device__ void begin() {}
     __device__ void add(Sums& sums, double x, i64 w, double scale, double, u32* error) {
         i64 q = fixed_point(__dmul_rn(x, scale), error);
         sums.total = wide_add(sums.total, wide_product(q, w));
@@ -77,7 +75,6 @@ template <> struct Open<INTEGER> {
 template <> struct Open<REAL> {
     i64 total, square;
 
-    __device__ void begin() { total = 0, square = 0; }
     __device__ void add(Sums&, double x, float w, double scale, double square_scale, u32* error) {
         total += fixed_point(__dmul_rn(__dmul_rn((double)w, x), scale), error);
         square += fixed_point(__dmul_rn(__dmul_rn((double)w, __dmul_rn(x, x)), square_scale), error);
@@ -94,14 +91,10 @@ __global__ void moments_partial(const X* __restrict__ x, const typename WeightOf
                                 const double* __restrict__ square_scale, i64* partial_hi, u64* partial_lo, u32* error) {
     Wide* scratch = (Wide*)shared_bytes();
     for (i32 low = blockIdx.y * FEATURES; low < d; low += gridDim.y * FEATURES) {
-        Sums sums[FEATURES];
-#pragma unroll
-        for (i32 j = 0; j < FEATURES; ++j) sums[j] = Sums{wide_zero(), wide_zero()};
+        Sums sums[FEATURES] = {};
 
         for (i64 i = first_row(); i < n;) {
-            Open<MODE> open[FEATURES];
-#pragma unroll
-            for (i32 j = 0; j < FEATURES; ++j) open[j].begin();
+            Open<MODE> open[FEATURES] = {};
             for (i32 taken = 0; taken < CLOSE_ROWS && i < n; ++taken, i += row_step()) {
                 typename WeightOf<MODE>::type weight = 1;
                 if (MODE != NONE) weight = w[i];

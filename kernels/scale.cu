@@ -63,14 +63,13 @@ template <typename T> struct Range {
     T low, high;
     i64 bad;
 
-    __device__ void begin() {
-        low = (T)__longlong_as_double(0x7ff0000000000000ll);
-        high = -low;
-        bad = 0;
+    __device__ static Range of_nothing() {
+        T infinity = (T)__longlong_as_double(0x7ff0000000000000ll);
+        return Range{infinity, -infinity, 0};
     }
-    __device__ void add(T least, T most) {  // of a NaN and a number the number is taken
-        low = min(low, least);
-        high = max(high, most);
+    __device__ void add(T least, T most) {  // a NaN is neither less nor more
+        if (least < low) low = least;
+        if (most > high) high = most;
     }
     __device__ void add_lanes() {  // lane 0 gets the range of all
         for (i32 offset = WARP / 2; offset > 0; offset /= 2) {
@@ -92,7 +91,7 @@ __global__ void scan_rows(const T* __restrict__ source, i64 n, i32 d, const doub
     for (i32 feature = blockIdx.y * TILE_FEATURES; feature < d; feature += gridDim.y * TILE_FEATURES) {
         Range<T> range[OWN];
 #pragma unroll
-        for (i32 j = 0; j < OWN; ++j) range[j].begin();
+        for (i32 j = 0; j < OWN; ++j) range[j] = Range<T>::of_nothing();
 
         for (i64 row = first_tile(tile_rows); row < n; row += tile_step(tile_rows)) {
             Tile tile = tile_at(row, tile_rows, n, feature, d);
@@ -138,8 +137,7 @@ extern "C" __global__ void range_merge(const double* __restrict__ partial_low, c
                                        const i64* __restrict__ partial_bad, i64 blocks, double* low, double* high,
                                        i64* bad) {
     i64 row = blockIdx.x * blocks;
-    Range<double> range;
-    range.begin();
+    Range<double> range = Range<double>::of_nothing();
     for (u32 b = threadIdx.x; b < blocks; b += WARP) {
         range.add(partial_low[row + b], partial_high[row + b]);
         range.bad += partial_bad[row + b];

@@ -61,7 +61,8 @@ def cuda_workers(
     found = visible_devices() if devices is None else [str(device) for device in devices]
     specs = plan_workers(found, pool_percent, "auto" if memory_limit is None else memory_limit)
     workers = {number: {"cls": Nanny, "options": options} for number, options in enumerate(specs)}
-    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    pages = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # any port: a server without pages
+    scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, **pages}}
     make: Any = SpecCluster  # untyped in distributed
     return make(workers=workers, scheduler=scheduler, name="gpuseg-cuda")
 

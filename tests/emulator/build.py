@@ -61,7 +61,7 @@ BUILDS = {
         sources=("runtime.cpp", "asan.cpp"),
     ),
     "check": Build(
-        kernel=("-O1", LINES, "-DGPUSEG_CHECK", "-fsanitize=thread,bounds", *SEEN),
+        kernel=("-O1", LINES, "-DGPUSEG_CHECK", "-fsanitize=thread,bounds,object-size", *SEEN),
         runtime=("-O2", "-DGPUSEG_CHECK"),
         sources=("runtime.cpp", "check.cpp"),
     ),

@@ -1,4 +1,5 @@
-// check.cpp - answers the call-outs of gcc -fsanitize=thread,bounds, one a load or store of a kernel, in place of libtsan.
+// check.cpp - answers the call-outs of gcc -fsanitize=thread,bounds,object-size in place of libtsan and libubsan: one a
+// load or store of a kernel.
 //
 // Finds   an address outside the arrays of the launch and its shared memory, to the byte; an index outside a local array;
 //         a store through an array that the kernel takes as const; a misaligned address; a load of memory that nothing has
@@ -506,5 +507,8 @@ struct Place {
 };
 void __ubsan_handle_out_of_bounds(Place* place) {
     gpuseg_host::fail({place->file, static_cast<int>(place->line)}, "undefined: index outside its array");
+}
+void __ubsan_handle_type_mismatch_v1(Place* place) {
+    gpuseg_host::fail({place->file, static_cast<int>(place->line)}, "out of bounds: past the end of the object");
 }
 }
