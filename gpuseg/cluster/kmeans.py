@@ -240,7 +240,7 @@ class KMeans(  # type: ignore[call-arg]
                 executor, job, single=table.single, n_clusters=self.n_clusters, columns=table.columns
             )
             start = self._start(executor, prepared, seed)
-            done = run_lloyd(executor, prepared, start, want_labels=table.kind != "dask")
+            [done] = run_lloyd(executor, prepared, [start], want_labels=table.kind != "dask")
         finally:
             executor.close()
         self._keep(table, prepared, done, executor.engine, seed)
@@ -380,10 +380,10 @@ class KMeans(  # type: ignore[call-arg]
             max_abs = np.maximum(centred_max_abs(seen, fitted.centre), reach)
             layout = Layout(fitted.centre, fitted.centred, Scales.of(max_abs, seen.weights), max_abs)
             require_range(layout, seen, parts, executor.where, table.columns)
-            closed = executor.map(close_partition, job.with_layout(layout), self._fitted.centres, False)
+            closed = executor.map(close_partition, job.with_layout(layout), [self._fitted.centres], False)
         finally:
             executor.close()
-        total = functools.reduce(ClusterSums.merge, [sums for sums, _ in closed])
+        total = functools.reduce(ClusterSums.merge, [one.sums for [one] in closed])
         return -float(total.inertia.to_float64())
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy.typing as npt
 
 from gpuseg.cluster.preparing import Prepared
 from gpuseg.core.lloyd import ClusterSums, Farthest, LloydState, empty_clusters, step
+from gpuseg.core.moments import Moments
 from gpuseg.graph.executors import Executor
-from gpuseg.graph.tasks import assign_partition, close_partition, farthest_partition, merge_models
+from gpuseg.graph.quality_tasks import merge_moments
+from gpuseg.graph.tasks import Closed, assign_partition, close_partition, farthest_partition, merge_models
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -30,28 +33,55 @@ class Finished:
         Of the final centres, rounded once from the exact sum.
     labels : ndarray of int32, shape (n,), or None
         Labels by the final centres, where they were wanted.
+    moments : list of Moments or None
+        Of each cluster's rows, unweighted, where they were wanted.
     """
 
     state: LloydState
     n_used: int
     inertia: float
     labels: npt.NDArray[np.int32] | None
+    moments: list[Moments] | None = None
 
 
-def run_lloyd(executor: Executor, prepared: Prepared, state: LloydState, *, want_labels: bool) -> Finished:
-    """Full passes until the centres rest, then one closing pass with the final centres.
+def run_lloyd(
+    executor: Executor,
+    prepared: Prepared,
+    starts: Sequence[LloydState],
+    *,
+    want_labels: bool,
+    want_moments: bool = False,
+) -> list[Finished]:
+    """Full passes until the centres of each model rest, then one closing pass with the final centres.
 
-    The closing pass gives labels and inertia that belong to ``state.centres``, so ``predict(X) == labels_``; it does
-    not count towards ``max_iter``.
+    Every pass reads the table once, for all models that still move; each ends as it would alone. The closing pass gives
+    labels and inertia that belong to ``state.centres``, so ``predict(X) == labels_``; it does not count towards
+    ``max_iter``.
     """
-    while not state.finished:
-        [sums] = executor.reduce(assign_partition, merge_models, prepared.job, [state.centres])
-        state = step(state, sums, _spare_rows(executor, prepared, state, sums))
-    closed = executor.map(close_partition, prepared.job, state.centres, want_labels)
-    total = functools.reduce(ClusterSums.merge, [sums for sums, _ in closed])
-    labels = np.concatenate([part for _, part in closed if part is not None]) if want_labels else None
-    n_used = int(np.count_nonzero(total.masses()))
-    return Finished(state, n_used, float(total.inertia.to_float64()), labels)
+    states, job = list(starts), prepared.job
+    while running := [m for m, state in enumerate(states) if not state.finished]:
+        centres = [states[m].centres for m in running]
+        found = executor.reduce(assign_partition, merge_models, job, centres, running)
+        for m, sums in zip(running, found, strict=True):
+            states[m] = step(states[m], sums, _spare_rows(executor, prepared, states[m], sums))
+    closed = executor.map(
+        close_partition, job, [state.centres for state in states], want_labels, want_moments
+    )
+    return [_finished(state, parts) for state, parts in zip(states, zip(*closed, strict=True), strict=True)]
+
+
+def _finished(state: LloydState, parts: Sequence[Closed]) -> Finished:
+    """A model's end from the closing passes of all partitions."""
+    total = functools.reduce(ClusterSums.merge, [part.sums for part in parts])
+    labels = [part.labels for part in parts if part.labels is not None]
+    moments = [part.moments for part in parts if part.moments is not None]
+    return Finished(
+        state,
+        int(np.count_nonzero(total.masses())),
+        float(total.inertia.to_float64()),
+        np.concatenate(labels) if labels else None,
+        functools.reduce(merge_moments, moments) if moments else None,
+    )
 
 
 def _spare_rows(

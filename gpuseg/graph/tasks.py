@@ -134,27 +134,64 @@ def weigh_partition(partition: Partition, job: Job, candidates: Float32Array) ->
         return result.sums.mass
 
 
-def assign_partition(partition: Partition, job: Job, centres: Sequence[Float32Array]) -> list[ClusterSums]:
-    """Full sums of the partition for each model's centres; labels and sums may be remembered, never sent."""
+def assign_partition(
+    partition: Partition, job: Job, centres: Sequence[Float32Array], numbers: Sequence[int] | None = None
+) -> list[ClusterSums]:
+    """Full sums of the partition for each model's centres; labels and sums may be remembered, never sent.
+
+    ``numbers`` names the models where they are not all of the fit's: those that have come to rest drop out.
+    """
     with MEMO.entry(partition.token, job.bound()) as entry:
         block, weights = prepared_block(entry, partition, job)
         known = entry.states_of(job.run)
-        states = [_state(known, m, block.shape[1], len(c)) for m, c in enumerate(centres)]
+        chosen = range(len(centres)) if numbers is None else numbers
+        states = [_state(known, m, block.shape[1], len(c)) for m, c in zip(chosen, centres, strict=True)]
         scales = require_layout(job).scales
         results = job.engine.build().assign(block, weights, centres, states, scales, labels=False)
         return [result.sums for result in results]
 
 
+@dataclass(frozen=True)
+class Closed:
+    """A partition's closing pass of one model.
+
+    Parameters
+    ----------
+    sums : ClusterSums
+        With the inertia.
+    labels : ndarray of int32, shape (n,), or None
+        Where they were wanted.
+    moments : list of Moments or None
+        Of each cluster's rows, unweighted, where they were wanted.
+    """
+
+    sums: ClusterSums
+    labels: npt.NDArray[np.int32] | None = None
+    moments: list[Moments] | None = None
+
+
 def close_partition(
-    partition: Partition, job: Job, centres: Float32Array, want_labels: bool
-) -> tuple[ClusterSums, npt.NDArray[np.int32] | None]:
-    """The closing pass: sums and inertia of the partition and, where they are wanted, its labels."""
+    partition: Partition,
+    job: Job,
+    centres: Sequence[Float32Array],
+    want_labels: bool,
+    want_moments: bool = False,
+) -> list[Closed]:
+    """The closing pass of all models: sums and inertia of the partition and what else is wanted."""
     with MEMO.entry(partition.token, job.bound()) as entry:
         block, weights = prepared_block(entry, partition, job)
-        state = _state(entry.states_of(job.run), 0, block.shape[1], len(centres))
+        known, engine = entry.states_of(job.run), job.engine.build()
+        states = [_state(known, m, block.shape[1], len(c)) for m, c in enumerate(centres)]
         scales = require_layout(job).scales
-        [result] = job.engine.build().assign(block, weights, [centres], [state], scales, inertia=True)
-        return result.sums, state.labels.astype(np.int32) if want_labels else None
+        results = engine.assign(block, weights, centres, states, scales, inertia=True)
+        moments: list[list[Moments]] | list[None] = [None] * len(centres)
+        if want_moments:
+            labels, ks = [state.labels for state in states], [len(c) for c in centres]
+            moments = engine.label_moments(block, labels, ks, scales)
+        return [
+            Closed(result.sums, state.labels.astype(np.int32) if want_labels else None, found)
+            for result, state, found in zip(results, states, moments, strict=True)
+        ]
 
 
 def farthest_partition(

@@ -105,9 +105,9 @@ def test_labels_of_a_collection_do_not_travel(counting, monkeypatch):
     """They are predicted where the rows are; a file's come back with the closing pass."""
     wanted = []
 
-    def noting(partition, job, centres, want_labels):
+    def noting(partition, job, centres, want_labels, want_moments):
         wanted.append(want_labels)
-        return close_partition(partition, job, centres, want_labels)
+        return close_partition(partition, job, centres, want_labels, want_moments)
 
     monkeypatch.setattr("gpuseg.cluster.lloyd.close_partition", noting)
     X, _, _ = collections(counting, "float32")["array"]

@@ -15,13 +15,14 @@ from gpuseg.core.identity import row_numbers
 from gpuseg.core.moments import Layout
 from gpuseg.core.oversampling import Round
 from gpuseg.core.seeding import LARGEST_DRAW
+from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import Weights
 from gpuseg.engines.base import AssignState
 from gpuseg.engines.choose import choose_engine
 from gpuseg.engines.cpu import pool
 from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.errors import ContractError
-from gpuseg.graph import tasks
+from gpuseg.graph import quality_tasks, tasks
 from gpuseg.graph.dask_tables import dask_table
 from gpuseg.graph.executors import LocalExecutor
 from gpuseg.graph.memo import MEMO
@@ -84,14 +85,15 @@ def test_old_and_new_centres_mixed_and_repeated(source, dtype, weights):
     plain = Job("another run", ENGINE, DROPPED, job.layout)
     centres = [centres_of(job, X, seed) for seed in range(4)]
     expected = [tasks.assign_partition(part, plain, [c]) for c in centres]
-    closing = [tasks.close_partition(part, plain, c, want_labels=True) for c in centres]
+    closing = [tasks.close_partition(part, plain, [c], want_labels=True)[0] for c in centres]
     for step in (0, 1, 1, 0, 2, 3, 3, 1, 0):
         assert strategies.same(tasks.assign_partition(part, job, [centres[step]])[0], expected[step][0])
         if step % 2:
             for other in (step, (step + 1) % 4):
-                sums, labels = tasks.close_partition(part, job, centres[other], want_labels=True)
-                assert strategies.same(sums, closing[other][0])
-                assert labels.tolist() == closing[other][1].tolist()
+                [closed] = tasks.close_partition(part, job, [centres[other]], want_labels=True)
+                assert strategies.same(closed.sums, closing[other].sums)
+                assert closed.labels.tolist() == closing[other].labels.tolist()
+                assert closed.moments is None
     direct = CpuEngine(1).assign(
         job.layout.block_values(X).T.copy(),
         Weights.of(w, job.layout.scales.mode),
@@ -105,11 +107,10 @@ def test_old_and_new_centres_mixed_and_repeated(source, dtype, weights):
 def test_closing_without_labels_sends_none(source):
     part = source(rows())
     job = prepared(part, "float32")
-    sums, labels = tasks.close_partition(part, job, centres_of(job, rows(), 0), want_labels=False)
-    assert labels is None
-    assert strategies.same(
-        sums, tasks.close_partition(part, job, centres_of(job, rows(), 0), want_labels=True)[0]
-    )
+    [closed] = tasks.close_partition(part, job, [centres_of(job, rows(), 0)], want_labels=False)
+    assert closed.labels is None
+    [other] = tasks.close_partition(part, job, [centres_of(job, rows(), 0)], want_labels=True)
+    assert strategies.same(closed.sums, other.sums)
 
 
 def test_several_models_at_once_are_each_model_alone(source):
@@ -122,6 +123,39 @@ def test_several_models_at_once_are_each_model_alone(source):
     for _ in range(2):
         together = tasks.assign_partition(part, job, centres)
         assert all(strategies.same(a, b) for a, b in zip(alone, together, strict=True))
+    # Models that rest drop out; what is remembered of the others stays theirs.
+    for numbers in ([1, 3], [3, 0]):
+        some = tasks.assign_partition(part, job, [centres[m] for m in numbers], numbers)
+        assert all(strategies.same(alone[m], found) for m, found in zip(numbers, some, strict=True))
+    closed = tasks.close_partition(part, job, centres, want_labels=True, want_moments=True)
+    for c, one in zip(centres, closed, strict=True):
+        [expected] = tasks.close_partition(part, jobs[0], [c], want_labels=True)
+        assert strategies.same(one.sums, expected.sums)
+        assert one.labels.tolist() == expected.labels.tolist()
+        wanted = quality_tasks.label_moments_partition(part, one.labels, job, len(c))
+        assert all(strategies.same(a, b) for a, b in zip(one.moments, wanted, strict=True))
+
+
+@pytest.mark.parametrize("memo_bytes", [HELD, DROPPED])
+def test_silhouettes_of_models_are_those_of_their_labels(source, memo_bytes):
+    """At rest, or with centres that are not the means of their clusters; one has a cluster without rows."""
+    X = rows()
+    part = source(X)
+    job = prepared(part, "float32", memo_bytes)
+    centres = [centres_of(job, X, seed)[: seed + 2] for seed in range(3)]
+    centres[2] = np.concatenate([centres[2], np.full((1, 3), 1e4, np.float32)])
+    closed = tasks.close_partition(part, job, centres, want_labels=True, want_moments=True)
+    shapes = [ClusterShape.of(one.moments, c) for one, c in zip(closed, centres, strict=True)]
+    centres[1] = shapes[1].centres  # the means of the clusters, though other rows may be nearest to them now
+    labels = [one.labels for one in closed]
+    alone = Job("alone", ENGINE, DROPPED, job.layout)
+    labels[1] = tasks.close_partition(part, alone, [centres[1]], want_labels=True)[0].labels
+    found = quality_tasks.model_silhouettes_partition(part, job, centres, shapes)
+    for one, shape, total in zip(labels, shapes, found, strict=True):
+        _, expected = quality_tasks.square_silhouettes_partition(part, one, job, shape)
+        assert total == expected
+    merged = quality_tasks.merge_totals(found, found)
+    assert [total.to_ints()[0] for total in merged] == [2 * total.to_ints()[0] for total in found]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -285,7 +319,7 @@ def test_a_file_is_read_once_where_the_memo_holds(tmp_path, monkeypatch):
             tasks.sample_partition(part, 0, job, 10, 3, LARGEST_DRAW)
             tasks.assign_partition(part, job, [c])
             tasks.farthest_partition(part, 0, job, c, 5)
-            tasks.close_partition(part, job, c, want_labels=True)
+            tasks.close_partition(part, job, [c], want_labels=True)
             assert len(loaded) >= expected if memo_bytes == DROPPED else len(loaded) == expected
             MEMO.clear()
 
