@@ -33,6 +33,10 @@ LABEL_NAMES = dict(zip(LABEL_TYPES, ("unsigned char", "unsigned short", "int"), 
 """What kernels call the types of labels."""
 
 _COLUMN_BYTES = 24  # a thread's sum and its square's two parts
+_PARTIAL_BYTES = 64  # of a sum and a sum of squares, written and read again
+_ROWS_OVER_PARTIALS = (
+    20  # bytes of rows that a block reads for one of partials: with more blocks these would count
+)
 
 
 def label_moments(
@@ -194,8 +198,8 @@ def plan_label_tiles(
     Returns
     -------
     LabelTiles
-        With no more blocks along the rows than fill the device together with those of the tiles, unless a thread would
-        take too many rows.
+        With no more blocks along the rows than fill the device together with those of the tiles, or than their partials
+        are worth beside the rows, unless a thread would take too many rows.
     """
     budget = props.max_shared if shared_bytes is None else shared_bytes
     room = max(budget // (_COLUMN_BYTES * threads), 1)
@@ -204,7 +208,8 @@ def plan_label_tiles(
     tiles = ceil_div(k, clusters) * ceil_div(d + 1, group)
     plan = plan_rows(n_rows, props, threads=threads, tiles=tiles)
     along, across, _ = plan.grid
-    along = max(ceil_div(along, across), ceil_div(n_rows, threads * close_rows), 1)
+    few = n_rows * (4 * d + 1) // (_ROWS_OVER_PARTIALS * _PARTIAL_BYTES * k * (d + 1))
+    along = max(min(ceil_div(along, across), few), ceil_div(n_rows, threads * close_rows), 1)
     return LabelTiles(Geometry((along, across, 1), plan.block), clusters, group)
 
 
