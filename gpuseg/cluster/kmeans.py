@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import uuid
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,14 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.cluster.inputs import open_table
-from gpuseg.cluster.lloyd import Finished, run_lloyd
+from gpuseg.cluster.lloyd import Finished
 from gpuseg.cluster.oversampling import gather_candidates
-from gpuseg.cluster.parameters import centre_array, check_parameters, seed_of
+from gpuseg.cluster.parameters import centre_array, check_parameters
 from gpuseg.cluster.predicting import (
     Fitted,
     predict_dask,
@@ -28,16 +26,16 @@ from gpuseg.cluster.predicting import (
     transform_dask,
     transform_partition,
 )
-from gpuseg.cluster.preparing import Prepared, prepare, require_range, scan
-from gpuseg.cluster.seeding import best_seeding, gather_sample
+from gpuseg.cluster.preparing import Prepared, require_range, scan
+from gpuseg.cluster.seeding import Greedy, best_seeding, greedy_kmeanspp
+from gpuseg.cluster.sharing import Shared
+from gpuseg.cluster.sweep import fit_together, warn_of_few
 from gpuseg.core.lloyd import ClusterSums, LloydState, absolute_tolerance
-from gpuseg.core.memory import plan_fit_memory
 from gpuseg.core.moments import Layout, Scales, centred_max_abs, require_block_range
 from gpuseg.core.seeding import AUTO_SEEDINGS, Sample
 from gpuseg.core.weights import WeightRange
-from gpuseg.engines.choose import EngineChoice, check_engine
+from gpuseg.engines.choose import EngineChoice
 from gpuseg.graph.executors import Executor, executor_for
-from gpuseg.graph.limits import require_memory
 from gpuseg.graph.memo import memo_bytes
 from gpuseg.graph.partitions import Partition
 from gpuseg.graph.placing import choose_placed, current_client
@@ -207,14 +205,10 @@ class KMeans(  # type: ignore[call-arg]
         """
         before = self.__dict__.copy()
         try:
-            n_used = self._fit(X, sample_weight, customer)
-            if n_used < self.n_clusters:
-                warnings.warn(
-                    f"Number of distinct clusters ({n_used}) found smaller than n_clusters "
-                    f"({self.n_clusters}). Possibly due to duplicate points in X.",
-                    ConvergenceWarning,
-                    stacklevel=2,
-                )
+            n_used = fit_together(
+                [self], X, lambda _, __, done: done[0].n_used, sample_weight=sample_weight, customer=customer
+            )
+            warn_of_few(n_used, self.n_clusters, stacklevel=2)
         except BaseException:
             # A fit that fails leaves what was there: nothing, or the model of an earlier fit, and never half of each.
             self.__dict__.clear()
@@ -222,34 +216,13 @@ class KMeans(  # type: ignore[call-arg]
             raise
         return self
 
-    def _fit(self, X: Any, sample_weight: Any, customer: str | None) -> int:
-        """Fit and set the attributes; returns how many clusters have weight."""
+    def _check(self) -> None:
+        """Refuse parameters that have no meaning."""
         check_parameters(
             n_clusters=self.n_clusters, init=self.init, n_init=self.n_init,
             max_iter=self.max_iter, tol=self.tol, oversampling_factor=self.oversampling_factor,
             init_max_iter=self.init_max_iter, n_jobs=self.n_jobs,
         )  # fmt: skip
-        check_engine(self.engine, self.n_jobs)
-        seed = seed_of(self.random_state)
-        table = open_table(self, X, sample_weight, customer, reset=True)
-        self._plan_memory(table)
-        executor = executor_for(table, self.engine, self.n_jobs)
-        try:
-            job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
-            prepared = prepare(
-                executor, job, single=table.single, n_clusters=self.n_clusters, columns=table.columns
-            )
-            start = self._start(executor, prepared, seed)
-            [done] = run_lloyd(executor, prepared, [start], want_labels=table.kind != "dask")
-        finally:
-            executor.close()
-        self._keep(table, prepared, done, executor.engine, seed)
-        self.engine_, self.placement_ = executor.ran(), executor.placement
-        # Columns that are no features in later tables either, where those have them.
-        weight = sample_weight if isinstance(sample_weight, str) else None
-        self._roles = tuple(name for name in (table.customer, weight) if name is not None)
-        self.labels_ = predict_dask(table.features, self._fitted) if done.labels is None else done.labels
-        return done.n_used
 
     def fit_predict(
         self,
@@ -409,18 +382,9 @@ class KMeans(  # type: ignore[call-arg]
         finally:
             executor.close()
 
-    def _plan_memory(self, table: Table) -> None:
-        """Refuse a table in memory whose copy and labels cannot fit; other tables go by partitions."""
-        if table.kind != "memory":
-            return
-        host = table.partitions[0].load()
-        n, d = host.values.shape
-        copies = not (table.single and host.values.T.flags.c_contiguous)
-        weight_bytes = 0 if host.weights is None else host.weights.itemsize
-        require_memory(plan_fit_memory(n, d, [self.n_clusters], copies=copies, weight_bytes=weight_bytes))
-
-    def _start(self, executor: Executor, prepared: Prepared, seed: int) -> LloydState:
+    def _start(self, shared: Shared, seed: int) -> LloydState:
         """The state that full passes begin with."""
+        prepared = shared.prepared
         tolerance = absolute_tolerance(float(self.tol), prepared.moments.variance())
         d = prepared.seen.minimum.size
         blank = LloydState(
@@ -433,22 +397,24 @@ class KMeans(  # type: ignore[call-arg]
         )
         if not isinstance(self.init, str):
             return replace(blank, centres=self._given_centres(prepared))
-        sample, scales = self._seeding_rows(executor, prepared, seed)
+        sample, scales, greedy = self._seeding_rows(shared, seed)
         n_init = AUTO_SEEDINGS if self.n_init == "auto" else int(self.n_init)
         engine = EngineChoice("cpu", "seeds everywhere", self.n_jobs).build()
-        best = best_seeding(engine, sample, scales, blank, self.n_clusters, n_init, seed)
+        best = best_seeding(engine, sample, scales, blank, self.n_clusters, n_init, seed, greedy)
         is_part = sample.identity.size < prepared.seen.weights.n_positive
         return replace(blank, centres=best.centres if self.sample_start and is_part else best.seeds)
 
-    def _seeding_rows(self, executor: Executor, prepared: Prepared, seed: int) -> tuple[Sample, Scales]:
-        """The rows that seedings pick from, and the arithmetic of their weights."""
+    def _seeding_rows(self, shared: Shared, seed: int) -> tuple[Sample, Scales, Greedy]:
+        """The rows that seedings pick from, the arithmetic of their weights, and what picks."""
+        prepared = shared.prepared
         if self.init == "k-means++":
-            return gather_sample(executor, prepared, seed), prepared.layout.scales
+            return shared.sample(seed), prepared.layout.scales, shared.greedy
         found = gather_candidates(
-            executor, prepared, seed,
+            shared.executor, prepared, seed,
             n_clusters=self.n_clusters, factor=self.oversampling_factor, n_rounds=self.init_max_iter,
         )  # fmt: skip
-        return found, Scales.of(prepared.layout.max_abs, WeightRange.of(found.weight, found.weight.size))
+        weights = WeightRange.of(found.weight, found.weight.size)
+        return found, Scales.of(prepared.layout.max_abs, weights), greedy_kmeanspp
 
     def _given_centres(self, prepared: Prepared) -> npt.NDArray[np.float32]:
         """``init`` as an array, in block coordinates."""
@@ -462,9 +428,15 @@ class KMeans(  # type: ignore[call-arg]
         return np.ascontiguousarray(centres)
 
     def _keep(
-        self, table: Table, prepared: Prepared, done: Finished, choice: EngineChoice, seed: int
+        self,
+        table: Table,
+        prepared: Prepared,
+        done: Finished,
+        executor: Executor,
+        seed: int,
+        weight: str | None,
     ) -> None:
-        """Set the fitted attributes."""
+        """Set the fitted attributes; ``weight`` is the column of weights, where the table had one."""
         state = done.state
         wide = state.centres.astype(np.float64) + prepared.layout.centre
         self.cluster_centers_ = wide.astype(np.float32 if table.single else np.float64)
@@ -475,7 +447,12 @@ class KMeans(  # type: ignore[call-arg]
         self.centred_features_ = prepared.layout.centred
         self.wide_features_ = prepared.wide
         self._n_features_out = self.n_clusters
-        self._fitted = Fitted(state.centres, prepared.layout, table.columns, choice)
+        self._fitted = Fitted(state.centres, prepared.layout, table.columns, executor.engine)
+        self.engine_, self.placement_ = executor.ran(), executor.placement
+        # Columns that are no features in later tables either, where those have them.
+        self._roles = tuple(name for name in (table.customer, weight) if name is not None)
+        lazy = table.kind == "dask"
+        self.labels_ = predict_dask(table.features, self._fitted) if lazy else done.labels
 
 
 # scikit-learn's own wrapper would gather a Dask collection to fill a container: ``transform`` wraps by itself.

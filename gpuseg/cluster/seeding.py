@@ -6,7 +6,7 @@ The sample is gathered once and seeded on the CPU engine on every platform. ONE_
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -32,6 +32,8 @@ from gpuseg.graph.executors import Executor
 from gpuseg.graph.tasks import farthest_rows, sample_partition
 
 Float32Array = npt.NDArray[np.float32]
+Greedy = Callable[[Engine, Block, Weights, int, int, int], Float32Array]
+"""``greedy(engine, rows, weights, k, seed, number)`` gives the seeds (k, d) of one seeding."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,14 @@ def _sample(executor: Executor, prepared: Prepared, seed: int, limit: int, thres
 
 
 def best_seeding(
-    engine: Engine, sample: Sample, scales: Scales, template: LloydState, k: int, n_init: int, seed: int
+    engine: Engine,
+    sample: Sample,
+    scales: Scales,
+    template: LloydState,
+    k: int,
+    n_init: int,
+    seed: int,
+    greedy: Greedy | None = None,
 ) -> Seeding:
     """The seeding whose Lloyd run on the sample has the lowest inertia; ties go to the earlier one.
 
@@ -86,9 +95,12 @@ def best_seeding(
         Tolerance and iteration limit of the runs; its centres are ignored.
     k, n_init, seed : int
         Clusters, seedings and the 64-bit seed.
+    greedy : callable, optional
+        What seeds; default :func:`greedy_kmeanspp`.
     """
     weights = Weights.of(sample.weight if scales.mode is not WeightMode.NONE else None, scales.mode)
-    seeds = [greedy_kmeanspp(engine, sample.rows, weights, k, seed, number) for number in range(n_init)]
+    pick = greedy or greedy_kmeanspp
+    seeds = [pick(engine, sample.rows, weights, k, seed, number) for number in range(n_init)]
     runs = lloyd_on_block(engine, sample.rows, weights, sample.identity, scales, template, seeds)
     done = [Seeding(start, *run) for start, run in zip(seeds, runs, strict=True)]
     return min(done, key=lambda seeding: seeding.inertia)

@@ -17,8 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.cluster.kmeans import KMeans
+from gpuseg.cluster.lloyd import Finished
+from gpuseg.cluster.preparing import Prepared
+from gpuseg.cluster.sweep import Wanted, fit_together, warn_of_few
 from gpuseg.core import detmath
 from gpuseg.errors import InputError
+from gpuseg.graph.executors import Executor
 from gpuseg.quality.k_rule import (
     NO_STRUCTURE,
     KEvidence,
@@ -31,12 +35,16 @@ from gpuseg.quality.k_rule import (
     separation,
     separation_error,
 )
-from gpuseg.quality.silhouette import METRICS, silhouette_score
+from gpuseg.quality.silhouette import METRICS, euclidean_means, squared_means
 from gpuseg.quality.stability import stability as stability_of
 
 _LN2 = 0.6931471805599453
 
 Labels = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.int64]
+
+_CALLER = 4
+"""Frames from a warning about a model to who called :func:`choose_k`."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ def choose_k(
     clusters : iterable of int, default=range(2, 11)
         The k to try; each at least 2 and below the number of rows.
     metric : {"euclidean", "sqeuclidean"}, default="euclidean"
-        Of the silhouette. "sqeuclidean" costs one pass a k, "euclidean" all pairs.
+        Of the silhouette. "sqeuclidean" costs two passes for all k together, "euclidean" all pairs for each.
     random_state : int, default=0
         Seed of every fit, and of the resampling.
     min_size : int, optional
@@ -144,6 +152,9 @@ def choose_k(
 
     Notes
     -----
+    The table is read, prepared and sampled once; each pass over it feeds the models of all k that still move. Every
+    model is what ``KMeans(k, random_state=random_state).fit(X)`` gives.
+
     With any limit or an outcome: the lowest k that meets minimum size, largest share and stability; with an outcome,
     the lowest of those whose separation (epsilon squared) is within one standard error of the best. If none meets them,
     stability gives way first, then the share, then the size: it is a practical cut, ``met`` is False and the reason
@@ -176,24 +187,23 @@ def choose_k(
         raise InputError(msg)
     limits = Limits(min_size, max_share, None if stability is None else default_stability(min_stability))
     limits.require_sound()
-    models: dict[int, KMeans] = {}
-    labels: dict[int, Labels] = {}
+    models = {k: KMeans(k, random_state=random_state, engine=engine, n_jobs=n_jobs) for k in wanted}
+    seen = fit_together(
+        list(models.values()),
+        X,
+        functools.partial(_look, metric=metric, outcome=outcome),
+        wanted=Wanted(labels=metric == "euclidean" or outcome is not None, moments=metric == "sqeuclidean"),
+    )
     evidence = []
-    truths = None
-    for k in wanted:
-        model = KMeans(k, random_state=random_state, engine=engine, n_jobs=n_jobs).fit(X)
-        given = np.asarray(model.labels_.compute() if hasattr(model.labels_, "compute") else model.labels_)
-        if outcome is not None and truths is None:
-            truths = read_truths(outcome, given.size)
-        score = silhouette_score(X, given, metric=metric, engine=engine, n_jobs=n_jobs)
-        models[k], labels[k] = model, given
-        found = _evidence(k, model, given, score)
+    for i, (k, model) in enumerate(models.items()):
+        found = _evidence(k, model, seen.counts[i], seen.scores[i])
         if stability is not None:
             found = replace(found, stability=stability_of(X, model, stability, model.seed_))
-        if truths is not None:
-            happened, known = truths
-            found = replace(found, separation=separation(given[known], happened[known]))
+        if seen.truths is not None:
+            happened, known = seen.truths
+            found = replace(found, separation=separation(seen.labels[k][known], happened[known]))
         evidence.append(replace(found, fails=limits.fails(found)))
+    labels, truths = seen.labels, seen.truths
     picked, rule = _by_silhouette(evidence, metric), "silhouette"
     if limits.any or truths is not None:
         errors = None if truths is None else functools.partial(_separation_error, labels, *truths)
@@ -221,11 +231,49 @@ def _continuum(choice: KChoice) -> str:
     )
 
 
-def _evidence(k: int, model: KMeans, labels: Labels, score: float) -> KEvidence:
-    shares = np.bincount(labels, minlength=k) / labels.size
-    smallest = int(np.bincount(labels, minlength=k).min())
+@dataclass(frozen=True)
+class _Seen:
+    """What is looked at while the table is at hand; by model, but for the labels, which are by k."""
+
+    counts: list[Counts]
+    scores: list[float]
+    labels: dict[int, Labels]
+    truths: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None
+
+
+def _look(
+    executor: Executor, prepared: Prepared, done: list[Finished], *, metric: str, outcome: Any
+) -> _Seen:
+    """Sizes, silhouettes and, for an outcome, labels of all models."""
+    n = prepared.seen.n_rows
+    truths = None if outcome is None else read_truths(outcome, n)
+    for one in done:
+        warn_of_few(one.n_used, len(one.state.centres), stacklevel=_CALLER)
+    if metric == "sqeuclidean":
+        counts, scores = squared_means(executor, prepared, done)
+    else:
+        found = [one.labels for one in done if one.labels is not None]
+        counts = [
+            np.bincount(labels, minlength=len(one.state.centres))
+            for labels, one in zip(found, done, strict=True)
+        ]
+        scores = euclidean_means(executor, prepared, found)
+    labels = {
+        len(one.state.centres): one.labels for one in done if one.labels is not None and truths is not None
+    }
+    return _Seen(counts, scores, labels, truths)
+
+
+def _evidence(k: int, model: KMeans, counts: Counts, score: float) -> KEvidence:
+    shares = counts / counts.sum()
     return KEvidence(
-        k, model.inertia_, score, float(shares.max()), effective_number(shares), model.n_iter_, smallest
+        k,
+        model.inertia_,
+        score,
+        float(shares.max()),
+        effective_number(shares),
+        model.n_iter_,
+        int(counts.min()),
     )
 
 

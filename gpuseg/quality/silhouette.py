@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,11 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator
 
 from gpuseg.cluster.inputs import open_table
+from gpuseg.cluster.lloyd import Finished
 from gpuseg.cluster.preparing import Prepared, prepare
 from gpuseg.core.silhouette import MEAN_BITS, ClusterShape, mean_silhouette
 from gpuseg.core.widesum import WideSum
-from gpuseg.engines.base import ClusteredRows, Engine, label_dtype
+from gpuseg.engines.base import Block, ClusteredRows, Engine, label_dtype
 from gpuseg.engines.choose import check_engine
 from gpuseg.errors import InputError
 from gpuseg.graph.executors import Executor, executor_for
@@ -29,6 +31,8 @@ from gpuseg.graph.quality_tasks import (
     block_partition,
     label_moments_partition,
     merge_moments,
+    merge_totals,
+    model_silhouettes_partition,
     square_silhouettes_partition,
 )
 from gpuseg.graph.tasks import Job
@@ -166,7 +170,8 @@ def silhouettes(
         codes, k = _codes(labels, prepared.seen.n_rows)
         if metric == "sqeuclidean":
             return _squared(executor, prepared, codes, k)
-        return _euclidean(executor, prepared, codes, k, executor.engine.on_driver().build())
+        block, engine_here = gathered(executor, prepared), executor.engine.on_driver().build()
+        return _euclidean(block, prepared, codes, k, engine_here)
     finally:
         executor.close()
 
@@ -183,11 +188,34 @@ def _codes(labels: Any, n_rows: int) -> tuple[npt.NDArray[np.int32], int]:
     if given.size != n_rows:
         msg = f"labels has {given.size} entries for {n_rows} rows; give one label a row"
         raise InputError(msg)
+    codes, k = _small_codes(given) if _are_small(given) else _any_codes(given)
+    _require_labels(k, n_rows)
+    return codes, k
+
+
+def _are_small(given: npt.NDArray[Any]) -> bool:
+    """Whether the labels are integers that a table can be made of, as those of a fit are."""
+    if given.dtype.kind not in "iu" or not given.size:
+        return False
+    return int(given.min()) >= 0 and int(given.max()) < _TABLE_CELLS
+
+
+def _small_codes(given: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
+    """As ``_any_codes``, without sorting."""
+    present = np.bincount(given) > 0
+    codes = np.cumsum(present, dtype=np.int32) - np.int32(1)
+    return codes[given], int(np.count_nonzero(present))
+
+
+def _any_codes(given: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
     distinct, codes = np.unique(given, return_inverse=True)
-    if not 2 <= distinct.size <= n_rows - 1:
-        msg = f"Number of labels is {distinct.size}. Valid values are 2 to n_samples - 1 (inclusive), {n_rows - 1} here"
-        raise InputError(msg)
     return codes.reshape(-1).astype(np.int32), int(distinct.size)
+
+
+def _require_labels(n_labels: int, n_rows: int) -> None:
+    if not 2 <= n_labels <= n_rows - 1:
+        msg = f"Number of labels is {n_labels}. Valid values are 2 to n_samples - 1 (inclusive), {n_rows - 1} here"
+        raise InputError(msg)
 
 
 def _squared(executor: Executor, prepared: Prepared, codes: npt.NDArray[np.int32], k: int) -> Silhouettes:
@@ -200,10 +228,58 @@ def _squared(executor: Executor, prepared: Prepared, codes: npt.NDArray[np.int32
     return Silhouettes(values, mean_silhouette(total.to_ints()[0], codes.size), "sqeuclidean")
 
 
+def squared_means(
+    executor: Executor, prepared: Prepared, done: Sequence[Finished]
+) -> tuple[list[npt.NDArray[np.int64]], list[float]]:
+    """Rows of each cluster and the mean squared silhouette of fitted models, all in one more read of the table.
+
+    Parameters
+    ----------
+    executor : Executor
+        Over the table's partitions.
+    prepared : Prepared
+        The table that the models were fitted to.
+    done : sequence of Finished
+        With the moments of the closing pass.
+
+    Raises
+    ------
+    InputError
+        If a model has fewer than 2 clusters with rows, or as many as rows.
+    """
+    n = prepared.seen.n_rows
+    centres = [one.state.centres for one in done]
+    shapes = [ClusterShape.of(one.moments or [], one.state.centres) for one in done]
+    for shape in shapes:
+        _require_labels(int(np.count_nonzero(shape.counts)), n)
+    totals = executor.reduce(model_silhouettes_partition, merge_totals, prepared.job, centres, shapes)
+    return [shape.counts for shape in shapes], [mean_silhouette(total.to_ints()[0], n) for total in totals]
+
+
+def euclidean_means(
+    executor: Executor, prepared: Prepared, labels: Sequence[npt.NDArray[np.int32]]
+) -> list[float]:
+    """The mean Euclidean silhouette of all rows for each labelling; the rows are gathered once.
+
+    Raises
+    ------
+    InputError
+        If a labelling has fewer than 2 clusters, or as many as rows.
+    """
+    coded = [_codes(given, prepared.seen.n_rows) for given in labels]
+    block = gathered(executor, prepared)
+    engine = executor.engine.on_driver().build()
+    return [_euclidean(block, prepared, codes, k, engine).mean for codes, k in coded]
+
+
+def gathered(executor: Executor, prepared: Prepared) -> Block:
+    """All rows of the table in this process."""
+    return np.concatenate(executor.map(block_partition, prepared.job), axis=1)
+
+
 def _euclidean(
-    executor: Executor, prepared: Prepared, codes: npt.NDArray[np.int32], k: int, engine: Engine
+    block: Block, prepared: Prepared, codes: npt.NDArray[np.int32], k: int, engine: Engine
 ) -> Silhouettes:
-    block = np.concatenate(executor.map(block_partition, prepared.job), axis=1)
     n = codes.size
     order = np.argsort(codes, kind="stable")
     counts = np.bincount(codes, minlength=k)

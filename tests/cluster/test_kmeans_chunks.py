@@ -50,7 +50,7 @@ def reference(dtype: str, weights: str, limit: int) -> Answer:
 def sampled(limit: int):
     """Fits gather at most ``limit`` rows for seeding."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpuseg.cluster.kmeans.gather_sample", functools.partial(gather_sample, limit=limit))
+        patch.setattr("gpuseg.cluster.sharing.gather_sample", functools.partial(gather_sample, limit=limit))
         yield
 
 

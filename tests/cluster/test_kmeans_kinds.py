@@ -63,7 +63,7 @@ def to_the_fixed_point(make, dtype):
 def sample_start(make, dtype):
     limited = functools.partial(gather_sample, limit=20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpuseg.cluster.kmeans.gather_sample", limited)
+        patch.setattr("gpuseg.cluster.sharing.gather_sample", limited)
         mine = model().fit(make("none").X)
         made = make("none")
         theirs = model().fit(rows_of(dtype).astype(made.dtype))

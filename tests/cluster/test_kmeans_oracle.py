@@ -45,7 +45,7 @@ def test_a_fit_that_starts_on_a_sample(monkeypatch, warm, weights):
     X = blobs(n=80, seed=1)
     w = None if weights == "none" else np.random.default_rng(2).gamma(2.0, 1.0, len(X))
     limited = functools.partial(gather_sample, limit=25)
-    monkeypatch.setattr("gpuseg.cluster.kmeans.gather_sample", limited)
+    monkeypatch.setattr("gpuseg.cluster.sharing.gather_sample", limited)
     model = KMeans(4, random_state=3, n_init=2, sample_start=warm).fit(X, sample_weight=w)
     assert_same(model, oracle.fit(X, 4, weights=w, seed=3, n_init=2, sample_rows=25, warm=warm))
 

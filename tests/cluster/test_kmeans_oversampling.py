@@ -135,7 +135,7 @@ def test_small_groups_far_away_are_seeded():
     fitted = model(4, n_init=1, max_iter=1).fit(X)
     assert len(set(fitted.labels_[-6:].tolist())) == 3
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpuseg.cluster.kmeans.gather_sample", functools.partial(gather_sample, limit=200))
+        patch.setattr("gpuseg.cluster.sharing.gather_sample", functools.partial(gather_sample, limit=200))
         missed = model(4, init="k-means++", n_init=1, max_iter=1).fit(X)
     assert missed.inertia_ > 10 * fitted.inertia_
 

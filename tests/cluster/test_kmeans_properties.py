@@ -29,7 +29,7 @@ def model(**parameters) -> KMeans:
 
 
 def sampled(monkeypatch, limit: int) -> None:
-    monkeypatch.setattr("gpuseg.cluster.kmeans.gather_sample", functools.partial(gather_sample, limit=limit))
+    monkeypatch.setattr("gpuseg.cluster.sharing.gather_sample", functools.partial(gather_sample, limit=limit))
 
 
 def same_but_for_labels(a: KMeans, b: KMeans) -> bool:

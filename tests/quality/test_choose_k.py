@@ -6,9 +6,12 @@ import dask.array as da
 import numpy as np
 import pytest
 
+from gpuseg import KMeans
 from gpuseg.core import detmath
 from gpuseg.errors import InputError, TooFewRowsError
+from gpuseg.graph.tasks import close_partition
 from gpuseg.quality.choose_k import choose_k, effective_number
+from gpuseg.quality.silhouette import silhouette_score
 
 
 def planted(k: int, kind: type = np.float32):
@@ -65,3 +68,51 @@ def test_refuses_k_that_mean_nothing(clusters):
 def test_refuses_more_clusters_than_rows():
     with pytest.raises(TooFewRowsError, match="n_samples=3 should be >= n_clusters=4"):
         choose_k(np.arange(6.0).reshape(3, 2), [4])
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("kind", ["float32", "float64", "dask"])
+def test_every_k_is_a_fit_and_a_silhouette_of_its_own(metric, kind):
+    """Groups that overlap: some fits end by tolerance, with centres that are not the means of their labels."""
+    rng = np.random.default_rng(1)
+    X = (rng.normal(size=(700, 3)) + rng.integers(0, 3, (700, 3))).astype(
+        "float64" if kind == "float64" else "float32"
+    )
+    given = da.from_array(X, chunks=(300, 3)) if kind == "dask" else X
+    found = choose_k(given, range(2, 7), metric=metric, random_state=5)
+    for evidence in found.evidence:
+        alone = KMeans(evidence.k, random_state=5).fit(X)
+        labels = np.asarray(found.models[evidence.k].labels_)
+        assert np.array_equal(labels, alone.labels_)
+        assert evidence.silhouette == silhouette_score(X, labels, metric=metric)
+        assert evidence.inertia == alone.inertia_
+        assert evidence.smallest == np.bincount(labels).min()
+        assert evidence.largest_share == np.bincount(labels).max() / 700
+
+
+def test_a_squared_choice_asks_no_collection_for_its_labels(monkeypatch):
+    wanted = []
+
+    def noting(partition, job, centres, want_labels, want_moments):
+        wanted.append((want_labels, want_moments))
+        return close_partition(partition, job, centres, want_labels, want_moments)
+
+    monkeypatch.setattr("gpuseg.cluster.lloyd.close_partition", noting)
+    choose_k(da.from_array(planted(3), chunks=(90, 4)), [2, 3], metric="sqeuclidean")
+    assert wanted == [(False, True)] * 2
+    choose_k(planted(3), [2, 3], metric="euclidean")
+    assert wanted[2:] == [(True, False)]
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
+def test_refuses_as_many_clusters_as_rows(metric):
+    X = np.arange(4.0)[:, None] ** 2
+    with pytest.raises(InputError, match=r"Number of labels is 4\. Valid values are 2 to n_samples - 1"):
+        choose_k(X, [2, 4], metric=metric)
+
+
+def test_the_warning_about_few_clusters_points_at_the_caller():
+    X = np.repeat(np.array([[0.0], [10.0], [20.0]], np.float32), 10, axis=0)
+    with pytest.warns(UserWarning, match="distinct clusters") as caught:
+        choose_k(X, [3, 4])
+    assert [warning.filename for warning in caught] == [__file__]

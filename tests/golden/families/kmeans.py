@@ -67,7 +67,7 @@ def _weights() -> tuple[np.ndarray, np.ndarray]:
 
 def _fit(X, *, weights=None, sample=1 << 18, **parameters) -> dict[str, object]:
     limited = functools.partial(gather_sample, limit=sample)
-    with mock.patch("gpuseg.cluster.kmeans.gather_sample", limited), warnings.catch_warnings():
+    with mock.patch("gpuseg.cluster.sharing.gather_sample", limited), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = KMeans(K, random_state=SEED, **parameters).fit(X, sample_weight=weights)
     return {

@@ -1,0 +1,141 @@
+"""Fits of one table over shared reads (cluster): opened, prepared and sampled once, every pass feeds all models.
+
+What ``KMeans.fit`` does for one model, and the choice of k for all of its models: each ends as its own fit would leave
+it, bit for bit. A friend of the estimator: it calls its private steps.
+"""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sklearn.exceptions import ConvergenceWarning
+
+from gpuseg.cluster.inputs import open_table
+from gpuseg.cluster.lloyd import Finished, run_lloyd
+from gpuseg.cluster.parameters import seed_of
+from gpuseg.cluster.preparing import Prepared, prepare
+from gpuseg.cluster.sharing import Shared
+from gpuseg.core.memory import plan_fit_memory
+from gpuseg.engines.choose import check_engine
+from gpuseg.graph.executors import Executor, executor_for
+from gpuseg.graph.limits import require_memory
+from gpuseg.graph.memo import memo_bytes
+from gpuseg.graph.tables import Table
+from gpuseg.graph.tasks import Job
+
+if TYPE_CHECKING:
+    from gpuseg.cluster.kmeans import KMeans
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the closing pass gives beside sums and inertia.
+
+    Parameters
+    ----------
+    labels : bool
+        Labels of a Dask collection too, which otherwise stay where its rows are; those of other tables always come.
+    moments : bool
+        Moments of each cluster's rows.
+    """
+
+    labels: bool = False
+    moments: bool = False
+
+
+def fit_together(
+    models: Sequence[KMeans],
+    X: Any,
+    then: Callable[[Executor, Prepared, list[Finished]], Found],
+    *,
+    sample_weight: Any = None,
+    customer: str | None = None,
+    wanted: Wanted | None = None,
+) -> Found:
+    """Fit estimators that differ in what they fit, not in where: engine and threads are those of the first.
+
+    Parameters
+    ----------
+    models : sequence of KMeans
+        At least one; set as ``fit`` sets them. A failure leaves them half set: the caller lets go of them.
+    X, sample_weight, customer : as in :meth:`gpuseg.cluster.kmeans.KMeans.fit`
+        The table.
+    then : callable
+        ``then(executor, prepared, finished)`` looks at the ends of all models while the table is still at hand.
+    wanted : Wanted, optional
+        What the closing pass gives ``then``.
+
+    Returns
+    -------
+    object
+        What ``then`` gave.
+
+    Raises
+    ------
+    InputError
+        For parameters or data that cannot be used.
+    EngineUnavailableError
+        If the engine asked for cannot run.
+    """
+    first, wanted = models[0], wanted or Wanted()
+    for model in models:
+        model._check()
+    check_engine(first.engine, first.n_jobs)
+    seeds = [seed_of(model.random_state) for model in models]
+    table = open_table(first, X, sample_weight, customer, reset=True)
+    ks = [int(model.n_clusters) for model in models]
+    _plan_memory(table, ks)
+    executor = executor_for(table, first.engine, first.n_jobs)
+    try:
+        job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
+        prepared = prepare(executor, job, single=table.single, n_clusters=max(ks), columns=table.columns)
+        shared = Shared(executor, prepared, ks)
+        starts = [model._start(shared, seed) for model, seed in zip(models, seeds, strict=True)]
+        del shared  # samples are not needed beside the passes
+        want_labels = wanted.labels or table.kind != "dask"
+        done = run_lloyd(executor, prepared, starts, want_labels=want_labels, want_moments=wanted.moments)
+        found = then(executor, prepared, done)
+    finally:
+        executor.close()
+    weight = sample_weight if isinstance(sample_weight, str) else None
+    for model, seed, one in zip(models, seeds, done, strict=True):
+        _share_names(first, model)
+        model._keep(table, prepared, one, executor, seed, weight)
+    return found
+
+
+def warn_of_few(n_used: int, n_clusters: int, stacklevel: int) -> None:
+    """scikit-learn's warning where fewer clusters than asked for have weight."""
+    if n_used < n_clusters:
+        warnings.warn(
+            f"Number of distinct clusters ({n_used}) found smaller than n_clusters ({n_clusters}). "
+            "Possibly due to duplicate points in X.",
+            ConvergenceWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def _plan_memory(table: Table, ks: list[int]) -> None:
+    """Refuse a table in memory whose copy and labels cannot fit; other tables go by partitions."""
+    if table.kind != "memory":
+        return
+    host = table.partitions[0].load()
+    n, d = host.values.shape
+    copies = not (table.single and host.values.T.flags.c_contiguous)
+    weight_bytes = 0 if host.weights is None else host.weights.itemsize
+    require_memory(plan_fit_memory(n, d, ks, copies=copies, weight_bytes=weight_bytes))
+
+
+def _share_names(first: KMeans, model: KMeans) -> None:
+    """Names and count of the features, which opening the table set on the first model."""
+    model.n_features_in_ = first.n_features_in_
+    if hasattr(first, "feature_names_in_"):
+        model.feature_names_in_ = first.feature_names_in_
+    elif hasattr(model, "feature_names_in_"):
+        del model.feature_names_in_
