@@ -131,6 +131,9 @@ def test_tiles_take_all_clusters_first_and_no_thread_too_many_rows():
     assert (few.clusters, few.group, few.geometry.grid) == (8, 4, (267, 3, 1))
     many = plan(10**6, 8, 100)
     assert (many.clusters, many.group, many.geometry.grid) == (25, 1, (23, 36, 1))
+    # Few rows: no more blocks than their partials, 64 bytes a cluster and feature, are a twentieth of the rows' bytes.
+    assert plan(10**5, 8, 8).geometry.grid == (10**5 * 33 // (20 * 64 * 72), 3, 1)
+    assert plan(2000, 8, 8).geometry.grid == (1, 3, 1)
     assert plan(0, 1, 1).geometry.grid == (1, 1, 1)
     assert plan(10**6, 1, 1, close_rows=10).geometry.grid[0] * 64 * 10 >= 10**6
     for k in range(1, 300):
@@ -161,6 +164,6 @@ def test_launches_fit_the_rows(make_device):
     rows, labels, scales = partition("normal", 1000, 9, 4, np.uint16, 2)
     on_device(device, rows, labels, 4, scales, SIZES[0])
     assert device.launches == [
-        LaunchRecord("label_sums<unsigned short>", (4, 2, 1), (64, 1, 1), 24 * 64 * 4 * 8),
+        LaunchRecord("label_sums<unsigned short>", (1, 2, 1), (64, 1, 1), 24 * 64 * 4 * 8),
         LaunchRecord("wide_merge", (80, 1, 1), (128, 1, 1), 512),
     ]
