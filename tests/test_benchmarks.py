@@ -19,7 +19,7 @@ FOLDER = ROOT / "asv_benchmarks"
 SUITES = sorted(path.stem for path in (FOLDER / "benchmarks").glob("[a-z]*.py") if path.stem != "data")
 TINY = {"shape": [(600, 3, 4)]}
 """Sizes that replace a suite's own, by parameter name."""
-KERNEL = re.compile(r"__global__ void (?:__\w+__\([^)]*\) )?(\w+)\(")
+KERNEL = re.compile(r"__global__ (?:\S+ )?void (?:\S+ )?(\w+)\(")
 """A kernel where it is defined; an instantiation has its arguments between."""
 
 
