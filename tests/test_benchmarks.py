@@ -50,9 +50,13 @@ def test_suites_run_tiny(suite):
         for case in itertools.product(*sizes):
             instance = benchmark()
             instance.setup(*case)
-            for name, method in inspect.getmembers(instance, inspect.ismethod):
-                if name.startswith(("time_", "track_", "peakmem_")):
-                    method(*case)
+            try:
+                for name, method in inspect.getmembers(instance, inspect.ismethod):
+                    if name.startswith(("time_", "track_", "peakmem_")):
+                        method(*case)
+            finally:
+                if hasattr(instance, "teardown"):
+                    instance.teardown(*case)
 
 
 def test_asv_finds_the_suites():

@@ -31,9 +31,10 @@ _RETRIES = 3
 class ClientExecutor:
     """Tasks on the workers of a ``distributed.Client``.
 
-    Partitions of Dask collections are computed once and kept as futures, which the scheduler can compute again; files
-    are read by the tasks themselves. The first pass has a task a partition; from its reports on, small partitions that
-    one worker holds share a task.
+    Partitions of Dask collections are computed once and kept as futures, which the scheduler can compute again. Files
+    are read by the tasks themselves; the small results of the first pass stay where they are, and later tasks depend on
+    them, so that Dask sends these to the workers whose memo has the rows. The first pass has a task a partition; from
+    its reports on, small partitions that one worker holds share a task.
 
     Parameters
     ----------
@@ -57,6 +58,8 @@ class ClientExecutor:
         self._step = 0
         self._engines: dict[str, dict[str, str]] = {}
         self._batches = [[number] for number in range(len(table.partitions))]
+        self._homes: list[Any] = []
+        self._leaves: list[Any] = []
         self._is_first = True
         self._tokens = [partition.token for partition in table.partitions]
         with asking(engine):
@@ -65,6 +68,7 @@ class ClientExecutor:
                 for number, part in enumerate(table.partitions)
                 if isinstance(part, GraphPartition)
             ]
+        self._is_loaded = bool(graphs)
         futures = iter(client.compute(graphs, retries=_RETRIES) if graphs else [])
         self._partitions = [
             next(futures) if isinstance(part, GraphPartition) else part for part in table.partitions
@@ -102,7 +106,8 @@ class ClientExecutor:
     def ran(self) -> str:
         """See :class:`gpuseg.graph.executors.Executor`."""
         said = [
-            f"{engine} on workers {listed(sorted(names.values()))}" for engine, names in self._engines.items()
+            f"{engine} on workers {listed(sorted(set(names.values())))}"
+            for engine, names in self._engines.items()
         ]
         return "; ".join(sorted(said)) or str(self.engine)
 
@@ -110,7 +115,7 @@ class ClientExecutor:
         """See :class:`gpuseg.graph.executors.Executor`."""
         # After an error the traceback holds the futures of the other partitions, which would go on for nothing.
         unfinished = [future for future in self._live if not future.done()]
-        self._live, self._partitions = [], []
+        self._live, self._leaves, self._homes, self._partitions = [], [], [], []
         # Best effort: a worker that is gone has nothing to forget, and every memo is bounded anyway. Whatever goes
         # wrong here must not hide the error, or lose the answer, of the fit itself.
         try:
@@ -130,11 +135,12 @@ class ClientExecutor:
         """A task a batch, in one message: submitting one by one costs the driver a millisecond a task and pass."""
         own = own_arguments(each, len(self._partitions))
         parts = [tuple((n, self._partitions[n], own[n]) for n in batch) for batch in self._batches]
+        homes = [tuple(self._homes[n] for n in batch if self._homes) for batch in self._batches]
         # Not by keyword: Dask would give large arguments a key that is their name, and passes would share it.
-        work = _Work(task, merge, common, self.engine)
-        return self._map(
-            run_batch, task_label(task), max(map(len, parts), default=1), parts, [work] * len(parts)
-        )
+        work = [_Work(task, merge, common, self.engine)] * len(parts)
+        attempts = max(map(len, parts), default=1)
+        self._leaves = self._map(run_batch, task_label(task), attempts, parts, work, homes)
+        return self._leaves
 
     def _merge(self, level: Sequence[Any], merge: Callable[[Any, Any], Any]) -> list[Any]:
         """One level of the tree."""
@@ -161,6 +167,8 @@ class ClientExecutor:
             self._engines.setdefault(report.engine, {})[report.address] = report.name
         if self._is_first:
             self._is_first, self._batches = False, plan_batches(reports)
+            self._homes = [] if self._is_loaded else self._leaves
+        self._leaves = []
         return done
 
 
@@ -190,8 +198,11 @@ class _Work:
     engine: EngineChoice
 
 
-def run_batch(parts: Sequence[tuple[int, Partition, tuple[Any, ...]]], work: _Work) -> Done[Any]:
+def run_batch(
+    parts: Sequence[tuple[int, Partition, tuple[Any, ...]]], work: _Work, homes: Sequence[Done[Any]]
+) -> Done[Any]:
     """One task on a worker: (number, partition, own arguments) one after the other."""
+    del homes  # what it depends on, so that it runs where they are
     engine = str(work.engine.here())
     results = [work.task(partition, *own, *work.common) for _, partition, own in parts]
     result = results if work.merge is None else functools.reduce(work.merge, results)

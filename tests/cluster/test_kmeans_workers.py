@@ -148,6 +148,21 @@ def test_a_worker_killed_between_two_passes(three, counted_array, tmp_path, monk
     assert Answer.of(fitted, lambda found: found.compute(scheduler="sync")) == Answer.of(model().fit(X))
 
 
+def test_each_file_is_read_once_by_one_worker(three, tmp_path):
+    """Later passes go where the first one was: the footer is opened here, the rows there."""
+    notes, data = tmp_path / "notes", tmp_path / "data"
+    notes.mkdir()
+    data.mkdir()
+    X = rows_of("float64")
+    for number, rows in enumerate(np.array_split(X, 6)):
+        frame_of(rows).to_parquet(data / f"part.{number}.parquet", index=False)
+    counted_files.register(str(notes))
+    three.run(counted_files.register, str(notes))
+    fitted = model().fit(f"counted://{data}/part.*.parquet")
+    assert Answer.of(fitted) == Answer.of(model().fit(X))
+    assert counted_files.openings(notes) == {f"part.{number}.parquet": 2 for number in range(6)}
+
+
 def test_a_worker_killed_in_the_middle_of_a_task(three, tmp_path, monkeypatch):
     """A pass over files, no memo: the worker that has opened a file in a pass is killed before it has read it."""
     monkeypatch.setenv(ENVIRONMENT, "0")
