@@ -60,7 +60,7 @@ __global__ void pair_distances(const float* __restrict__ x, i64 n, i64 stride, c
     float* tile = (float*)shared_bytes();
     float* panel = tile + features * tile_width();
     bool whole = d <= features;
-    for (i64 base = (i64)blockIdx.x * tile_width(); base < n; base += (i64)gridDim.x * tile_width()) {
+    for (i64 base = first_tile(tile_width()); base < n; base += tile_step(tile_width())) {
         double length[ROWS];
         if (whole) stage_rows(tile, x, n, stride, base, 0, d);
         if (METRIC == COSINE) {

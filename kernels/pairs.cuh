@@ -31,11 +31,11 @@ __device__ inline i32 tile_width() { return (i32)blockDim.x * ROWS; }
 
 // The r-th row of this thread in the tile from `base` on. Past the end it is the last row, whose results are dropped.
 __device__ inline i64 tile_row(i64 base, i32 r, i64 n) {
-    i64 i = base + (i64)r * blockDim.x + threadIdx.x;
+    i64 i = base + r * blockDim.x + threadIdx.x;
     return i < n ? i : n - 1;
 }
 
-__device__ inline bool has_row(i64 base, i32 r, i64 n) { return base + (i64)r * blockDim.x + threadIdx.x < n; }
+__device__ inline bool has_row(i64 base, i32 r, i64 n) { return base + r * blockDim.x + threadIdx.x < n; }
 
 // This thread's columns of the tile: features low .. low + count of its rows.
 __device__ inline void stage_rows(float* tile, const float* __restrict__ x, i64 n, i64 stride, i64 base, i32 low,

@@ -61,14 +61,14 @@ __global__ void seed_candidates(const float* __restrict__ x, i64 n, i64 stride, 
     Wide* scratch = (Wide*)shared_bytes();
     float* panel = (float*)(shared_bytes() + BLOCK_SUM_BYTES);
     bool whole = d <= features;
-    for (i64 first = (i64)blockIdx.y * POINTS; first < k; first += (i64)gridDim.y * POINTS) {
+    for (i64 first = blockIdx.y * POINTS; first < k; first += gridDim.y * POINTS) {
         u64 sum[POINTS];
 #pragma unroll
         for (i32 p = 0; p < POINTS; ++p) sum[p] = 0;
         if (whole) stage_points(panel, candidates, k, first, k, POINTS, 0, d);
 
         // All threads go round as often: the candidates are staged together.
-        for (i64 base = (i64)blockIdx.x * blockDim.x; base < n; base += row_step()) {
+        for (i64 base = first_tile(blockDim.x); base < n; base += row_step()) {
             i64 i = base + threadIdx.x;
             i64 row = i < n ? i : n - 1;
             float acc[POINTS];
@@ -123,7 +123,7 @@ template <i32 MODE>
 __global__ void draw_rows(const u64* __restrict__ identity, const typename WeightOf<MODE>::type* __restrict__ w, i64 n,
                           u64 seed, u32 stage, u64 threshold, i64 capacity, i64* rows, u64* draws, u64* found) {
     // All lanes of a warp go round as often: they ask for their places together.
-    for (i64 base = (i64)blockIdx.x * blockDim.x; base < n; base += row_step()) {
+    for (i64 base = first_tile(blockDim.x); base < n; base += row_step()) {
         i64 i = base + threadIdx.x;
         u64 draw = 0;
         bool taken = i < n && (MODE == NONE || w[i] > 0);

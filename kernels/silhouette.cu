@@ -70,7 +70,7 @@ extern "C" __global__ void distance_sums(const float* __restrict__ x, i64 n, i64
     i64 span = (m + gridDim.y - 1) / gridDim.y;
     i64 from = blockIdx.y * span;
     i64 to = min(from + span, m);
-    for (i64 base = (i64)blockIdx.x * tile_width(); base < n; base += (i64)gridDim.x * tile_width()) {
+    for (i64 base = first_tile(tile_width()); base < n; base += tile_step(tile_width())) {
         if (whole) stage_rows(tile, x, n, stride, base, 0, d);
         for (i64 c = cluster_at(starts, k, from); c < k && starts[c] < to; ++c) {
             i64 last = min(starts[c + 1], to);
@@ -119,7 +119,7 @@ __global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 strid
     bool whole = d <= features;
     const double infinity = __longlong_as_double(0x7ff0000000000000ll);
     i64 sum = 0;  // of at most 2^22 terms up to 2^40
-    for (i64 base = (i64)blockIdx.x * tile_width(); base < n; base += (i64)gridDim.x * tile_width()) {
+    for (i64 base = first_tile(tile_width()); base < n; base += tile_step(tile_width())) {
         i32 own[ROWS];
         float best[ROWS];
         double mine[ROWS], nearest[ROWS];

@@ -124,6 +124,7 @@ def distance(make: MakeDevice) -> None:
         tests.test_a_host_block_and_hostile_values(make, metric)
         tests.test_features_beyond_a_tile_come_in_parts(make, metric, 154)
     tests.test_one_chain_is_fused_steps_in_feature_order(make)
+    tests.test_equals_the_oracle_and_the_cpu_engine(make, 3, 2, 1500, "mixed", "cosine", sizes, "random", 7)
     patched(tests.test_points_beyond_the_grid_are_gone_round_to, make)
 
 
@@ -247,6 +248,8 @@ def seed(make: MakeDevice) -> None:
             tests.test_a_step_of_seeding(make, 257, 5, 9, "mixed", weighting, sizes, order, 2)
     for weighting, share, order in product(("none", "integer", "real"), (None, 0.5), ORDERS):
         tests.test_the_sample(make, 257, 3, 40, share, "numbers", weighting, 32, True, order, 2)
+    tests.test_the_sample(make, 1000, 2, 1000, None, "numbers", "none", 32, False, "random", 2)
+    patched(tests.test_more_features_than_the_grid_takes, make)
     tests.test_sums_leave_32_and_53_bits(make)
     patched(tests.test_more_groups_of_candidates_than_the_grid_takes, make)
     for value in (np.nan, 2.0**12):
