@@ -135,11 +135,13 @@ def bin_sums(lead: tuple[int, ...] = ()):
 
 
 def same(a, b) -> bool:
-    """Whether two records are equal to the last bit, arrays by type and value."""
+    """Whether two records are equal to the last bit, arrays by type and value; fields that do not compare left out."""
     if isinstance(a, WideSum):
         return a == b
     if is_dataclass(a):
-        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+        return type(a) is type(b) and all(
+            same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a) if f.compare
+        )
     if isinstance(a, np.ndarray | np.generic):
         return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
     if isinstance(a, tuple):

@@ -112,7 +112,7 @@ class AssignResult:
 
     sums: ClusterSums
     moved: int
-    computed: int = 0
+    computed: int = field(default=0, compare=False)
 
 
 @dataclass
