@@ -248,9 +248,19 @@ def plan_rows(n_rows: int, props: DeviceProps, *, threads: int = 256, tiles: int
     -------
     Geometry
         No more blocks than rows need, and none that would only wait for a multiprocessor.
+
+    Raises
+    ------
+    ContractError
+        If the device has no blocks of so many threads.
     """
-    if threads % WARP or not WARP <= threads <= props.max_threads:
-        raise ValueError(f"threads={threads} must be a multiple of {WARP} up to {props.max_threads}")
+    if threads < WARP or threads % WARP:
+        raise ValueError(f"threads={threads} must be a multiple of {WARP}")
+    if threads > props.max_threads:
+        raise ContractError(
+            f"blocks of {threads} threads do not fit {props.name}, whose blocks have up to {props.max_threads}; "
+            "use engine='cpu'"
+        )
     along = min(ceil_div(n_rows, threads), BLOCKS_PER_MULTIPROCESSOR * props.multiprocessors)
     return Geometry((max(along, 1), min(max(tiles, 1), MAX_GRID_Y), 1), (threads, 1, 1))
 

@@ -85,10 +85,16 @@ def test_row_grids(n, threads, tiles):
     assert z == 1
 
 
-@pytest.mark.parametrize("threads", [0, 16, 33, 1056])
+@pytest.mark.parametrize("threads", [0, 16, 33])
 def test_blocks_are_whole_warps(threads):
-    with pytest.raises(ValueError, match="multiple of 32 up to 1024"):
+    with pytest.raises(ValueError, match="multiple of 32"):
         launch.plan_rows(10, PROPS, threads=threads)
+
+
+def test_blocks_beyond_the_device_are_refused():
+    launch.plan_rows(10, PROPS, threads=1024)
+    with pytest.raises(ContractError, match=r"1056 threads do not fit test, .* up to 1024; use engine='cpu'"):
+        launch.plan_rows(10, PROPS, threads=1056)
 
 
 @given(a=st.integers(0, 2**62), b=st.integers(1, 2**31))
