@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from gpuseg.cluster.inputs import open_table
 from gpuseg.cluster.lloyd import Finished
 from gpuseg.cluster.oversampling import gather_candidates
-from gpuseg.cluster.parameters import centre_array, check_parameters
+from gpuseg.cluster.parameters import centre_array, check_manners, check_parameters
 from gpuseg.cluster.predicting import (
     Fitted,
     predict_dask,
@@ -27,6 +27,7 @@ from gpuseg.cluster.predicting import (
     transform_partition,
 )
 from gpuseg.cluster.preparing import Prepared, require_range, scan
+from gpuseg.cluster.progress import Callback, Watch
 from gpuseg.cluster.seeding import Greedy, best_seeding, greedy_kmeanspp
 from gpuseg.cluster.sharing import Shared
 from gpuseg.cluster.sweep import fit_together, warn_of_few
@@ -74,7 +75,15 @@ class KMeans(  # type: ignore[call-arg]
         The fit stops when the summed squared shift of the centres is at most ``tol`` times the mean variance of the
         features (scikit-learn's rule). With 0 it stops when the centres no longer change.
     verbose : int, default=0
-        Accepted for compatibility; progress goes to the logger ``gpuseg.cluster``.
+        Above 0 each full pass prints a line, as scikit-learn does: its number, inertia and how many rows moved; and
+        the last one why it was the last. What happens once a fit (centring, candidates) goes to the logger
+        ``gpuseg.cluster`` whatever this says.
+    callback : callable or None, default=None
+        ``callback(iteration, inertia, n_moved, centers)`` after each full pass, on the thread that called ``fit``:
+        iterations from 1 on, the centres that rows were assigned to, in the input's units, and the inertia that
+        belongs to these. ``n_moved``, rows whose label changed, is a figure for progress and no part of the answer: of
+        a partition whose memo was lost all rows count. Where it returns True the fit ends as if that iteration were
+        ``max_iter``. To pickle the model, give a function of a module.
     random_state : int, RandomState, Generator or None, default=None
         Seed of the draws. None takes a fresh seed, recorded as ``seed_``.
     sample_start : bool, default=True
@@ -116,9 +125,10 @@ class KMeans(  # type: ignore[call-arg]
 
     Notes
     -----
-    Cost: two reads to prepare (three for float64), O(n k d) a pass. Memory: one float32 copy of the data unless it is
-    already feature-major float32, plus O(n) bytes. Sums are exact; a row's distance is the float32 chain
-    ``acc = fma(t, t, acc)`` over features in order, ties go to the lower cluster.
+    Cost: two reads to prepare (three for float64), O(n k d) a pass. With ``verbose`` or ``callback`` each pass computes
+    every distance, because it adds the inertia, where bounds would have saved most of them. Memory: one float32 copy of
+    the data unless it is already feature-major float32, plus O(n) bytes. Sums are exact; a row's distance is the
+    float32 chain ``acc = fma(t, t, acc)`` over features in order, ties go to the lower cluster.
 
     References
     ----------
@@ -146,6 +156,7 @@ class KMeans(  # type: ignore[call-arg]
         max_iter: int = 300,
         tol: float = 1e-4,
         verbose: int = 0,
+        callback: Callback | None = None,
         random_state: Any = None,
         sample_start: bool = True,
         oversampling_factor: float = 2.0,
@@ -159,6 +170,7 @@ class KMeans(  # type: ignore[call-arg]
         self.max_iter = max_iter
         self.tol = tol
         self.verbose = verbose
+        self.callback = callback
         self.random_state = random_state
         self.sample_start = sample_start
         self.oversampling_factor = oversampling_factor
@@ -221,8 +233,9 @@ class KMeans(  # type: ignore[call-arg]
         check_parameters(
             n_clusters=self.n_clusters, init=self.init, n_init=self.n_init,
             max_iter=self.max_iter, tol=self.tol, oversampling_factor=self.oversampling_factor,
-            init_max_iter=self.init_max_iter, n_jobs=self.n_jobs,
+            init_max_iter=self.init_max_iter,
         )  # fmt: skip
+        check_manners(verbose=self.verbose, callback=self.callback, n_jobs=self.n_jobs)
 
     def fit_predict(
         self,
@@ -416,6 +429,11 @@ class KMeans(  # type: ignore[call-arg]
         weights = WeightRange.of(found.weight, found.weight.size)
         return found, Scales.of(prepared.layout.max_abs, weights), greedy_kmeanspp
 
+    def _watch(self, prepared: Prepared, *, single: bool) -> Watch:
+        """Who looks on while passes run."""
+        in_units = functools.partial(_in_units, layout=prepared.layout, single=single)
+        return Watch(bool(self.verbose), self.callback, in_units)
+
     def _given_centres(self, prepared: Prepared) -> npt.NDArray[np.float32]:
         """``init`` as an array, in block coordinates."""
         given = centre_array(self.init, self.n_clusters, prepared.seen.minimum.size)
@@ -438,8 +456,7 @@ class KMeans(  # type: ignore[call-arg]
     ) -> None:
         """Set the fitted attributes; ``weight`` is the column of weights, where the table had one."""
         state = done.state
-        wide = state.centres.astype(np.float64) + prepared.layout.centre
-        self.cluster_centers_ = wide.astype(np.float32 if table.single else np.float64)
+        self.cluster_centers_ = _in_units(state.centres, prepared.layout, single=table.single)
         self.inertia_ = done.inertia
         self.n_iter_ = state.iteration
         self.n_relocated_ = state.n_relocated
@@ -453,6 +470,14 @@ class KMeans(  # type: ignore[call-arg]
         self._roles = tuple(name for name in (table.customer, weight) if name is not None)
         lazy = table.kind == "dask"
         self.labels_ = predict_dask(table.features, self._fitted) if lazy else done.labels
+
+
+def _in_units(
+    centres: npt.NDArray[np.float32], layout: Layout, *, single: bool
+) -> npt.NDArray[np.floating[Any]]:
+    """Centres in block coordinates as new ones in the input's units and type."""
+    wide = centres.astype(np.float64) + layout.centre
+    return wide.astype(np.float32 if single else np.float64)
 
 
 # scikit-learn's own wrapper would gather a Dask collection to fill a container: ``transform`` wraps by itself.

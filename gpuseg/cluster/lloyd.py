@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.cluster.preparing import Prepared
+from gpuseg.cluster.progress import Watch
 from gpuseg.core.lloyd import ClusterSums, Farthest, LloydState, empty_clusters, step
 from gpuseg.core.moments import Moments
 from gpuseg.graph.executors import Executor
@@ -48,22 +49,30 @@ def run_lloyd(
     executor: Executor,
     prepared: Prepared,
     starts: Sequence[LloydState],
+    watches: Sequence[Watch],
     *,
     want_labels: bool,
     want_moments: bool = False,
 ) -> list[Finished]:
-    """Full passes until the centres of each model rest, then one closing pass with the final centres.
+    """Full passes until the centres of each model rest or its watch stops it, then one closing pass with these.
 
     Every pass reads the table once, for all models that still move; each ends as it would alone. The closing pass gives
     labels and inertia that belong to ``state.centres``, so ``predict(X) == labels_``; it does not count towards
-    ``max_iter``.
+    ``max_iter``. Other passes add their inertia only where somebody looks.
     """
     states, job = list(starts), prepared.job
-    while running := [m for m, state in enumerate(states) if not state.finished]:
+    running = [m for m, state in enumerate(states) if not state.finished]
+    while running:
         centres = [states[m].centres for m in running]
-        found = executor.reduce(assign_partition, merge_models, job, centres, running)
-        for m, sums in zip(running, found, strict=True):
-            states[m] = step(states[m], sums, _spare_rows(executor, prepared, states[m], sums))
+        looks = any(watches[m].looks for m in running)
+        found = executor.reduce(assign_partition, merge_models, job, centres, running, looks)
+        stopped = set()
+        for m, result in zip(running, found, strict=True):
+            before = states[m]
+            states[m] = step(before, result.sums, _spare_rows(executor, prepared, before, result.sums))
+            if watches[m].stops(before, result, states[m]):
+                stopped.add(m)
+        running = [m for m in running if m not in stopped and not states[m].finished]
     closed = executor.map(
         close_partition, job, [state.centres for state in states], want_labels, want_moments
     )

@@ -28,9 +28,8 @@ def check_parameters(
     tol: Any,
     oversampling_factor: Any,
     init_max_iter: Any,
-    n_jobs: Any,
 ) -> None:
-    """Refuse parameters of KMeans that have no meaning.
+    """Refuse parameters of KMeans that have no meaning: those that its answer depends on.
 
     Raises
     ------
@@ -60,8 +59,24 @@ def check_parameters(
     if not is_whole(init_max_iter) or not 1 <= init_max_iter <= _MOST_ROUNDS:
         msg = f"init_max_iter={init_max_iter!r} must be a whole number from 1 to {_MOST_ROUNDS}"
         raise InputError(msg)
+
+
+def check_manners(*, verbose: Any, callback: Any, n_jobs: Any) -> None:
+    """Refuse parameters without a meaning that its answer does not depend on.
+
+    Raises
+    ------
+    InputError
+        Names the value and what is allowed.
+    """
     if n_jobs is not None and not is_whole(n_jobs):
         msg = f"n_jobs={n_jobs!r} must be a whole number, -1 for all CPUs, or None"
+        raise InputError(msg)
+    if not (isinstance(verbose, bool | np.bool_) or (is_whole(verbose) and verbose >= 0)):
+        msg = f"verbose={verbose!r} must be True, False or a whole number >= 0"
+        raise InputError(msg)
+    if callback is not None and not callable(callback):
+        msg = f"callback={callback!r} must be a function of (iteration, inertia, n_moved, centers), or None"
         raise InputError(msg)
 
 

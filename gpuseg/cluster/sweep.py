@@ -99,7 +99,10 @@ def fit_together(
         starts = [model._start(shared, seed) for model, seed in zip(models, seeds, strict=True)]
         del shared  # samples are not needed beside the passes
         want_labels = wanted.labels or table.kind != "dask"
-        done = run_lloyd(executor, prepared, starts, want_labels=want_labels, want_moments=wanted.moments)
+        watches = [model._watch(prepared, single=table.single) for model in models]
+        done = run_lloyd(
+            executor, prepared, starts, watches, want_labels=want_labels, want_moments=wanted.moments
+        )
         found = then(executor, prepared, done)
     finally:
         executor.close()

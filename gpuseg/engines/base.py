@@ -97,12 +97,14 @@ class AssignState:
 
 @dataclass(frozen=True)
 class AssignResult:
-    """One model's pass over one partition.
+    """One model's pass over one partition, or over several.
+
+    ``merge`` is associative and commutative; of another state before the pass only ``sums`` are the same.
 
     Parameters
     ----------
     sums : ClusterSums
-        Full sums of the partition, whatever was remembered; ``inertia`` is zero unless it was asked for.
+        Full sums of the rows, whatever was remembered; ``inertia`` is zero unless it was asked for.
     moved : int
         Rows whose label differs from the state that was passed in (all of them when it was fresh): a figure for
         progress, never part of an answer.
@@ -113,6 +115,12 @@ class AssignResult:
     sums: ClusterSums
     moved: int
     computed: int = field(default=0, compare=False)
+
+    def merge(self, other: AssignResult) -> AssignResult:
+        """The pass over the rows of both."""
+        return AssignResult(
+            self.sums.merge(other.sums), self.moved + other.moved, self.computed + other.computed
+        )
 
 
 @dataclass

@@ -22,7 +22,7 @@ from gpuseg.core.oversampling import Kept, Round
 from gpuseg.core.seeding import Sample
 from gpuseg.core.weights import Weights
 from gpuseg.core.widesum import WideSum
-from gpuseg.engines.base import AssignState, Block
+from gpuseg.engines.base import AssignResult, AssignState, Block
 from gpuseg.engines.choose import EngineChoice
 from gpuseg.graph.memo import MEMO, Closest, Entry, default_memo_bytes
 from gpuseg.graph.partitions import HostTable, MemoryPartition, Partition, key_identities
@@ -135,11 +135,16 @@ def weigh_partition(partition: Partition, job: Job, candidates: Float32Array) ->
 
 
 def assign_partition(
-    partition: Partition, job: Job, centres: Sequence[Float32Array], numbers: Sequence[int] | None = None
-) -> list[ClusterSums]:
+    partition: Partition,
+    job: Job,
+    centres: Sequence[Float32Array],
+    numbers: Sequence[int] | None = None,
+    inertia: bool = False,
+) -> list[AssignResult]:
     """Full sums of the partition for each model's centres; labels and sums may be remembered, never sent.
 
-    ``numbers`` names the models where they are not all of the fit's: those that have come to rest drop out.
+    ``numbers`` names the models where they are not all of the fit's: those that have come to rest drop out. What moved
+    is counted against the labels that are remembered here: every row of a partition whose memo was lost.
     """
     with MEMO.entry(partition.token, job.bound()) as entry:
         block, weights = prepared_block(entry, partition, job)
@@ -147,8 +152,8 @@ def assign_partition(
         chosen = range(len(centres)) if numbers is None else numbers
         states = [_state(known, m, block.shape[1], len(c)) for m, c in zip(chosen, centres, strict=True)]
         scales = require_layout(job).scales
-        results = job.engine.build().assign(block, weights, centres, states, scales, labels=False)
-        return [result.sums for result in results]
+        engine = job.engine.build()
+        return engine.assign(block, weights, centres, states, scales, inertia=inertia, labels=False)
 
 
 @dataclass(frozen=True)
@@ -224,8 +229,8 @@ def farthest_rows(
     return Farthest.of(limit, distance[rows], identity[rows], block.T[rows])
 
 
-def merge_models(a: list[ClusterSums], b: list[ClusterSums]) -> list[ClusterSums]:
-    """Merge the sums of each model."""
+def merge_models(a: list[AssignResult], b: list[AssignResult]) -> list[AssignResult]:
+    """Merge the pass of each model."""
     return [x.merge(y) for x, y in zip(a, b, strict=True)]
 
 

@@ -391,6 +391,9 @@ PARAMETERS = {
     "init=X[:3].astype(float) * 2.0**60": r"beyond 2\*\*50",
     "engine='gpu'": "engine='gpu' is not known; use one of 'auto', 'cpu', 'cuda'",
     "n_jobs=0": "n_jobs=0 has no meaning",
+    "verbose=-1": "verbose=-1 must be True, False or a whole number >= 0",
+    "verbose='yes'": "verbose='yes' must be True, False or a whole number",
+    "callback='print'": r"callback='print' must be a function of \(iteration, inertia, n_moved, centers\), or None",
     "n_jobs=1.5": "n_jobs=1.5 must be a whole number",
     "n_jobs='2'": "n_jobs='2' must be a whole number",
 }

@@ -45,7 +45,7 @@ def test_the_checks_of_scikit_learn_fail_only_where_its_own_kmeans_does():
 
 def test_parameters_are_stored_untouched():
     given = {
-        "n_clusters": 5, "init": [[1, 2]], "n_init": 3, "max_iter": 7, "tol": 1, "verbose": 1,
+        "n_clusters": 5, "init": [[1, 2]], "n_init": 3, "max_iter": 7, "tol": 1, "verbose": 1, "callback": print,
         "random_state": np.random.default_rng(0), "sample_start": False, "oversampling_factor": 3, "init_max_iter": 4,
         "engine": "cpu", "n_jobs": 2,
     }  # fmt: skip

@@ -66,6 +66,19 @@ def test_worker_processes_give_the_answer_of_one_array(processes, tmp_path, dtyp
     assert set(processes.run(memo_of_worker).values()) == {(0, 0)}
 
 
+def test_passes_on_worker_processes_are_told_of_here(processes, tmp_path):
+    X, w = rows_of("float64"), weights_of("real")
+    here, there = [], []
+    expected = Answer.of(model(callback=lambda *page: here.append(page)).fit(X, sample_weight=w))
+    rows, weights = tables(X, w, tmp_path)["array"]
+    fitted = model(callback=lambda *page: there.append(page)).fit(rows, sample_weight=weights)
+    assert Answer.of(fitted, computed) == expected
+    assert [(page[:2], page[3].tobytes()) for page in there] == [(p[:2], p[3].tobytes()) for p in here]
+    # What moved is a figure for progress: another worker than before counts all of its rows.
+    assert there[0][2] == here[0][2] == len(X)
+    assert all(a[2] >= b[2] for a, b in zip(there, here, strict=True))
+
+
 @pytest.mark.parametrize("n_bytes", [None, 0])
 def test_rounds_of_oversampling_on_worker_processes(processes, monkeypatch, tmp_path, n_bytes):
     X, w = rows_of("float32"), weights_of("real")

@@ -95,9 +95,9 @@ def test_weights_and_starts_of_their_own(tmp_path):
 def test_models_at_rest_leave_the_passes(monkeypatch):
     asked = []
 
-    def noting(partition, job, centres, numbers):
+    def noting(partition, job, centres, numbers, *more):
         asked.append(list(numbers))
-        return assign_partition(partition, job, centres, numbers)
+        return assign_partition(partition, job, centres, numbers, *more)
 
     monkeypatch.setattr("gpuseg.cluster.lloyd.assign_partition", noting)
     models = [KMeans(k, init=rows()[:k], max_iter=10 - k) for k in (2, 4, 7)]

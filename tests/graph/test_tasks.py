@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -75,6 +76,10 @@ def centres_of(job, X, seed):
     return job.layout.block_values(X)[np.random.default_rng(seed).integers(0, N, 4)]
 
 
+def sums_of(part, job, c):
+    return tasks.assign_partition(part, job, [c])[0].sums
+
+
 @pytest.mark.parametrize("weights", ["none", "integer", "real"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_old_and_new_centres_mixed_and_repeated(source, dtype, weights):
@@ -84,10 +89,10 @@ def test_old_and_new_centres_mixed_and_repeated(source, dtype, weights):
     job = prepared(part, dtype)
     plain = Job("another run", ENGINE, DROPPED, job.layout)
     centres = [centres_of(job, X, seed) for seed in range(4)]
-    expected = [tasks.assign_partition(part, plain, [c]) for c in centres]
+    expected = [sums_of(part, plain, c) for c in centres]
     closing = [tasks.close_partition(part, plain, [c], want_labels=True)[0] for c in centres]
     for step in (0, 1, 1, 0, 2, 3, 3, 1, 0):
-        assert strategies.same(tasks.assign_partition(part, job, [centres[step]])[0], expected[step][0])
+        assert strategies.same(sums_of(part, job, centres[step]), expected[step])
         if step % 2:
             for other in (step, (step + 1) % 4):
                 [closed] = tasks.close_partition(part, job, [centres[other]], want_labels=True)
@@ -101,7 +106,40 @@ def test_old_and_new_centres_mixed_and_repeated(source, dtype, weights):
         [AssignState.fresh(N, 4)],
         job.layout.scales,
     )
-    assert strategies.same(direct[0].sums, expected[2][0])
+    assert strategies.same(direct[0].sums, expected[2])
+
+
+@pytest.mark.parametrize("weights", ["none", "integer", "real"])
+def test_a_pass_that_adds_its_inertia(source, weights):
+    """The same sums, and the inertia of the closing pass, whether or not the pass before added it."""
+    X, w = rows(), strategies.weight_array(weights, N, 1)
+    part = source(X, w)
+    job = prepared(part, "float32")
+    for step, inertia in enumerate([False, True, True, False, True]):
+        c = centres_of(job, X, step % 3)
+        [found] = tasks.assign_partition(part, job, [c], None, inertia)
+        [plain] = tasks.assign_partition(part, Job("another run", ENGINE, DROPPED, job.layout), [c])
+        alone = Job("third run", ENGINE, DROPPED, job.layout)
+        [closed] = tasks.close_partition(part, alone, [c], want_labels=False)
+        expected = replace(plain.sums, inertia=closed.sums.inertia) if inertia else plain.sums
+        assert strategies.same(found.sums, expected)
+
+
+def test_what_moved_is_counted_against_what_is_remembered(source):
+    """Where nothing is, every row has moved."""
+    X = rows()
+    part = source(X)
+    job = prepared(part, "float32")
+    forgetful = Job("another run", ENGINE, DROPPED, job.layout)
+    before, after = (centres_of(job, X, seed) for seed in range(2))
+    old, new = tasks.close_partition(part, forgetful, [before, after], want_labels=True)
+    n_moved = int((old.labels != new.labels).sum())
+    assert 0 < n_moved < N
+    for j, expected in (
+        (forgetful, [N, N, N]),
+        (Job("third run", ENGINE, HELD, job.layout), [N, n_moved, 0]),
+    ):
+        assert [tasks.assign_partition(part, j, [c])[0].moved for c in (before, after, after)] == expected
 
 
 def test_closing_without_labels_sends_none(source):
@@ -119,14 +157,14 @@ def test_several_models_at_once_are_each_model_alone(source):
     job = prepared(part, "float32")
     centres = [centres_of(job, X, seed)[: seed + 1] for seed in range(4)]
     jobs = [Job(f"run {i}", ENGINE, DROPPED, job.layout) for i in range(4)]
-    alone = [tasks.assign_partition(part, j, [c])[0] for j, c in zip(jobs, centres, strict=True)]
+    alone = [sums_of(part, j, c) for j, c in zip(jobs, centres, strict=True)]
     for _ in range(2):
         together = tasks.assign_partition(part, job, centres)
-        assert all(strategies.same(a, b) for a, b in zip(alone, together, strict=True))
+        assert all(strategies.same(a, b.sums) for a, b in zip(alone, together, strict=True))
     # Models that rest drop out; what is remembered of the others stays theirs.
     for numbers in ([1, 3], [3, 0]):
         some = tasks.assign_partition(part, job, [centres[m] for m in numbers], numbers)
-        assert all(strategies.same(alone[m], found) for m, found in zip(numbers, some, strict=True))
+        assert all(strategies.same(alone[m], found.sums) for m, found in zip(numbers, some, strict=True))
     closed = tasks.close_partition(part, job, centres, want_labels=True, want_moments=True)
     for c, one in zip(centres, closed, strict=True):
         [expected] = tasks.close_partition(part, jobs[0], [c], want_labels=True)
@@ -291,11 +329,11 @@ def test_another_layout_over_one_token(source, name):
     expected = []
     for j in (job, other):
         alone = Job("alone", ENGINE, DROPPED, j.layout)
-        expected.append(tasks.assign_partition(part, alone, [c])[0])
+        expected.append(sums_of(part, alone, c))
     assert not strategies.same(*expected)
     for number in (0, 1, 1, 0, 1):
         j = (job, other)[number]
-        assert strategies.same(tasks.assign_partition(part, j, [c])[0], expected[number])
+        assert strategies.same(sums_of(part, j, c), expected[number])
         assert tasks.scan_partition(part, Job(j.run, ENGINE, HELD)).maximum.tolist() == X.max(axis=0).tolist()
 
 

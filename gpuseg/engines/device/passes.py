@@ -63,11 +63,8 @@ class Call:
 
     def finish(self, parts: Sequence[Sequence[AssignResult]]) -> list[AssignResult]:
         """Records of the models from those of the tiles."""
-        results = []
-        for m in range(len(self.states)):
-            full = functools.reduce(ClusterSums.merge, [part[m].sums for part in parts])
-            results.append(AssignResult(full, sum(part[m].moved for part in parts)))
-        return results
+        models = range(len(self.states))
+        return [functools.reduce(AssignResult.merge, [part[m] for part in parts]) for m in models]
 
     def _nothing(self, whole: ClusterSums) -> ClusterSums:
         return ClusterSums.zero(whole.total.hi.shape[0], whole.exponent, self.scales.mode)
