@@ -12,7 +12,8 @@
 // Launch     blocks of whole warps, 1-D; grid.x over rows, grid.y over tiles of `clusters` clusters and `group` features,
 //            both grid-stride. Shared bytes: 24 a thread, cluster and feature of the tile.
 // Order      none that matters: every thread adds integers to columns of its own. No atomics but on the error word.
-// Bytes      4 n d a tile of clusters; the labels once a tile of clusters and group of features.
+// Bytes      4 n d a tile of clusters; the labels once a tile of clusters and group of features; and 32 k (d + 1) a block
+//            along the rows for partials, which the merge reads again: few rows take few blocks.
 // Limits     n < 2^40, d < 2^30; |x_q| < 2^40, else the error word; a thread takes at most 2^16 rows.
 #include "common.cuh"
 

@@ -5,6 +5,7 @@ A new kernel adds its own to ``CASES``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,13 @@ from gpuseg.engines.device.oversample import oversample_on_device
 from gpuseg.engines.device.scale import centre_on_device, scan_on_device
 from gpuseg.engines.device.seed import potentials_on_device, sample_on_device, seed_step_on_device
 from gpuseg.engines.device.silhouette import silhouette_sums_on_device, square_silhouettes_on_device
+from gpuseg.engines.launch import DeviceProps
 from tests.emulator.cards import Work
 from tests.emulator.counting import Case
-from tests.emulator.device import EmulatedDevice
+from tests.emulator.device import PROPS, EmulatedDevice
+
+WHOLE_CARD = replace(PROPS, multiprocessors=132, max_shared=227 << 10)
+"""An H100: what a block costs counts as often as such a card has blocks."""
 
 
 def _table(n: int, d: int, seed: int = 1) -> np.ndarray:
@@ -114,14 +119,14 @@ def _distance(d: int, metric: Any) -> Case:
     )  # fmt: skip
 
 
-def _silhouette(d: int, k: int) -> Case:
+def _silhouette(d: int, k: int, n: int = 1024) -> Case:
     def run(device: EmulatedDevice, n: int) -> None:
         x = device.to_device(_table(n, d))
         starts = device.to_device(np.linspace(0, n, k + 1).astype(np.int64))
         silhouette_sums_on_device(device, x, x, starts, 30)
 
     return Case(
-        f"silhouette d={d} k={k}", "distance_sums", run, 1024, 50_000,
+        f"silhouette d={d} k={k}", "distance_sums", run, n, 50_000,
         compulsory=lambda n: 4.0 * d * n + 16 * k * n,
         work=lambda n: Work(float32=(2.0 * d + 20) * n * n),
         cache="L2", pairs=True,
@@ -148,16 +153,21 @@ def _square_silhouettes(d: int, k: int, *, labelling: bool = False) -> Case:
     )  # fmt: skip
 
 
-def _label_moments(d: int, k: int) -> Case:
+def _label_moments(
+    d: int, k: int, *, n: int = 16_384, props: DeviceProps = PROPS, cache: str = "L1", note: str = ""
+) -> Case:
+    """Labels are read once for each tile of features: where that is often, from the cache that a launch shares."""
+
     def run(device: EmulatedDevice, n: int) -> None:
+        device.props = props
         x = _table(n, d)
-        labels = device.to_device((np.arange(n) * 7 % 13 % k).astype(np.uint8))
+        labels = device.to_device(np.random.default_rng(5).integers(k, size=n).astype(np.uint8))
         label_moments_on_device(device, device.to_device(x), labels, k, _scales(x, WeightMode.NONE))
 
     return Case(
-        f"moments of clusters d={d} k={k}", "label_sums", run, 16_384, 10_000_000,
+        f"moments of clusters d={d} k={k}{note}", "label_sums", run, n, 10_000_000,
         compulsory=lambda n: (4.0 * d + 1) * n,
-        work=lambda n: Work(float64=3.0 * d * n),
+        work=lambda n: Work(float64=3.0 * d * n), cache=cache,
     )  # fmt: skip
 
 
@@ -346,10 +356,15 @@ CASES = (
     _assign(96, 64, passes=1, limit=4.5),  # goes over x for every 32 centres and for the sums: bound by arithmetic
     *(_distance(16, metric) for metric in ("euclidean", "cosine")),
     _silhouette(8, 8),
+    _silhouette(2, 2, n=256),
     _silhouette(32, 8),
     _square_silhouettes(8, 8),
     _square_silhouettes(8, 8, labelling=True),
     _label_moments(8, 8),
+    _label_moments(2, 2, n=4096),
+    _label_moments(8, 8, n=4096, props=WHOLE_CARD, note=", 4,096 rows on a whole card"),
+    _label_moments(8, 32, n=65_536, props=WHOLE_CARD, cache="L2", note=" on a whole card"),
+    _label_moments(8, 100, n=32_768, props=WHOLE_CARD, cache="L2", note=" on a whole card"),
     *(_scan(8, row_major=row_major) for row_major in (True, False)),
     _scan(8, row_major=True, weighted=True),
     _centre(8),
