@@ -12,18 +12,24 @@ from gpuseg.engines.cpu.preparing import MAGIC, MAGIC_BITS, WEIGHT_INTEGER, WEIG
 from gpuseg.engines.cpu.simd import (
     absolute,
     add,
+    add_f64,
     add_i64,
     bits_f64,
+    bits_of,
     fixed_sqrt,
     fma,
     fma32,
+    less,
     load,
+    mul_f64,
+    select,
     splat,
     splat_f64,
     splat_i64,
     store,
     sub,
     sum_i64,
+    widen,
 )
 
 LANES = 16
@@ -161,14 +167,33 @@ def seed_rows(
     x, stride, start, stop, closest, points, n_points, d, weights, real, mode, scale, out, out_stride, sums
 ):  # fmt: skip
     """out[p, i] = min(closest[i], d2 to candidate p) over rows [start, stop); sums[p] += their potentials."""
-    distance_rows(x, stride, start, stop, points, n_points, d, True, out, out_stride)
+    magic = splat_f64(MAGIC)
+    factor = splat_f64(scale)
+    whole = start + (stop - start) // LANES * LANES
     for p in range(n_points):
+        point = points[p * d : p * d + d]
         base = p * out_stride
+        lanes = splat_i64(np.int64(0))
+        for i in range(start, whole, LANES):
+            acc = splat(ZERO)
+            for f in range(d):
+                t = sub(load(x, f * stride + i), splat(point[f]))
+                acc = fma(t, t, acc)
+            known = load(closest, i)
+            nearer = select(less(acc, known), acc, known)
+            store(out, base + i, nearer)
+            if mode == WEIGHT_NONE:
+                lanes = add_i64(lanes, bits_of(add_f64(mul_f64(widen(nearer), factor), magic)))
         total = np.int64(0)
-        for i in range(start, stop):
-            nearer = min(closest[i], out[base + i])
-            out[base + i] = nearer
-            total += potential(nearer, weights, real, mode, i, scale)
+        if mode == WEIGHT_NONE:
+            # Each lane carries the magic number's bits as often as it was added to; modulo 2**64 they come off.
+            total = sum_i64(lanes) - (whole - start) * MAGIC_BITS
+        else:
+            for i in range(start, whole):
+                total += potential(out[base + i], weights, real, mode, i, scale)
+        for i in range(whole, stop):
+            out[base + i] = min(closest[i], chain(x, stride, i, point, d))
+            total += potential(out[base + i], weights, real, mode, i, scale)
         sums[p] += total
 
 
