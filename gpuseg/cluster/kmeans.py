@@ -30,7 +30,7 @@ from gpuseg.cluster.preparing import Prepared, require_range, scan
 from gpuseg.cluster.progress import Callback, Watch
 from gpuseg.cluster.seeding import Greedy, best_seeding, greedy_kmeanspp
 from gpuseg.cluster.sharing import Shared
-from gpuseg.cluster.sweep import fit_together, warn_of_few
+from gpuseg.cluster.sweep import fit_together, warn_of_few, warn_of_one
 from gpuseg.core.lloyd import ClusterSums, LloydState, absolute_tolerance
 from gpuseg.core.moments import Layout, Scales, centred_max_abs, require_block_range
 from gpuseg.core.seeding import AUTO_SEEDINGS, Sample
@@ -94,6 +94,11 @@ class KMeans(  # type: ignore[call-arg]
         ``n_clusters``: there it is the number of rows.)
     init_max_iter : int, default=5
         "k-means||" only: rounds at most. It ends sooner where every row equals a candidate.
+    min_cluster_size : int, default=0
+        Rows of positive weight that every cluster is to have; 0 for no minimum. Once the centres rest, and while the
+        smallest cluster (ties: the lowest) has fewer, it is dissolved: its centre goes, its rows turn to the nearest
+        of the others, and those come to rest again. So fewer than ``n_clusters`` may be left, numbered 0, 1, ... in
+        their order; ``size_changes_`` and the log say which went. A row counts once whatever its weight.
     engine : {"auto", "cpu", "cuda"}, default="auto"
         Who computes; "auto" says in ``engine_`` which it took. With a Dask client this is a question of its workers
         (:func:`gpuseg.graph.cuda_workers`), not of the process that asks.
@@ -103,7 +108,7 @@ class KMeans(  # type: ignore[call-arg]
     Attributes
     ----------
     cluster_centers_ : ndarray of shape (k, d)
-        Centres in the input's units and type.
+        Centres in the input's units and type; k is ``n_clusters`` unless ``min_cluster_size`` left fewer.
     labels_ : ndarray of int32, shape (n,)
         Cluster of each row by the final centres. For a Dask collection: a lazy Dask array or series.
     inertia_ : float
@@ -112,6 +117,9 @@ class KMeans(  # type: ignore[call-arg]
         Full passes made, without the closing one.
     n_relocated_ : int
         Empty clusters that were moved to far rows.
+    size_changes_ : tuple of SizeChange
+        Clusters that ``min_cluster_size`` dissolved, in order: ``cluster`` (its number in 0 .. ``n_clusters`` - 1),
+        ``n_rows`` that it had, and ``n_iter`` passes made until then.
     n_features_in_, feature_names_in_
         As in scikit-learn.
     seed_ : int
@@ -161,6 +169,7 @@ class KMeans(  # type: ignore[call-arg]
         sample_start: bool = True,
         oversampling_factor: float = 2.0,
         init_max_iter: int = 5,
+        min_cluster_size: int = 0,
         engine: str = "auto",
         n_jobs: int | None = None,
     ) -> None:
@@ -175,6 +184,7 @@ class KMeans(  # type: ignore[call-arg]
         self.sample_start = sample_start
         self.oversampling_factor = oversampling_factor
         self.init_max_iter = init_max_iter
+        self.min_cluster_size = min_cluster_size
         self.engine = engine
         self.n_jobs = n_jobs
 
@@ -220,7 +230,10 @@ class KMeans(  # type: ignore[call-arg]
             n_used = fit_together(
                 [self], X, lambda _, __, done: done[0].n_used, sample_weight=sample_weight, customer=customer
             )
-            warn_of_few(n_used, self.n_clusters, stacklevel=2)
+            n_left = len(self.cluster_centers_)
+            warn_of_few(n_used, n_left, stacklevel=2)
+            if self.size_changes_:
+                warn_of_one(n_left, self.min_cluster_size, stacklevel=2)
         except BaseException:
             # A fit that fails leaves what was there: nothing, or the model of an earlier fit, and never half of each.
             self.__dict__.clear()
@@ -233,7 +246,7 @@ class KMeans(  # type: ignore[call-arg]
         check_parameters(
             n_clusters=self.n_clusters, init=self.init, n_init=self.n_init,
             max_iter=self.max_iter, tol=self.tol, oversampling_factor=self.oversampling_factor,
-            init_max_iter=self.init_max_iter,
+            init_max_iter=self.init_max_iter, min_cluster_size=self.min_cluster_size,
         )  # fmt: skip
         check_manners(verbose=self.verbose, callback=self.callback, n_jobs=self.n_jobs)
 
@@ -460,10 +473,11 @@ class KMeans(  # type: ignore[call-arg]
         self.inertia_ = done.inertia
         self.n_iter_ = state.iteration
         self.n_relocated_ = state.n_relocated
+        self.size_changes_ = done.size_changes
         self.seed_ = seed
         self.centred_features_ = prepared.layout.centred
         self.wide_features_ = prepared.wide
-        self._n_features_out = self.n_clusters
+        self._n_features_out = len(state.centres)
         self._fitted = Fitted(state.centres, prepared.layout, table.columns, executor.engine)
         self.engine_, self.placement_ = executor.ran(), executor.placement
         # Columns that are no features in later tables either, where those have them.

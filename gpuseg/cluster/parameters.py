@@ -28,6 +28,7 @@ def check_parameters(
     tol: Any,
     oversampling_factor: Any,
     init_max_iter: Any,
+    min_cluster_size: Any,
 ) -> None:
     """Refuse parameters of KMeans that have no meaning: those that its answer depends on.
 
@@ -58,6 +59,9 @@ def check_parameters(
         raise InputError(msg)
     if not is_whole(init_max_iter) or not 1 <= init_max_iter <= _MOST_ROUNDS:
         msg = f"init_max_iter={init_max_iter!r} must be a whole number from 1 to {_MOST_ROUNDS}"
+        raise InputError(msg)
+    if not is_whole(min_cluster_size) or min_cluster_size < 0:
+        msg = f"min_cluster_size={min_cluster_size!r} must be a whole number of rows, 0 for no minimum"
         raise InputError(msg)
 
 

@@ -20,6 +20,7 @@ from gpuseg.cluster.parameters import seed_of
 from gpuseg.cluster.preparing import Prepared, prepare
 from gpuseg.cluster.sharing import Shared
 from gpuseg.core.memory import plan_fit_memory
+from gpuseg.core.sizes import require_size
 from gpuseg.engines.choose import check_engine
 from gpuseg.graph.executors import Executor, executor_for
 from gpuseg.graph.limits import require_memory
@@ -95,13 +96,21 @@ def fit_together(
     try:
         job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
         prepared = prepare(executor, job, single=table.single, n_clusters=max(ks), columns=table.columns)
+        least = [int(model.min_cluster_size) for model in models]
+        require_size(max(least), prepared.seen.weights.n_positive)
         shared = Shared(executor, prepared, ks)
         starts = [model._start(shared, seed) for model, seed in zip(models, seeds, strict=True)]
         del shared  # samples are not needed beside the passes
         want_labels = wanted.labels or table.kind != "dask"
         watches = [model._watch(prepared, single=table.single) for model in models]
         done = run_lloyd(
-            executor, prepared, starts, watches, want_labels=want_labels, want_moments=wanted.moments
+            executor,
+            prepared,
+            starts,
+            watches,
+            want_labels=want_labels,
+            want_moments=wanted.moments,
+            least=least,
         )
         found = then(executor, prepared, done)
     finally:
@@ -120,6 +129,16 @@ def warn_of_few(n_used: int, n_clusters: int, stacklevel: int) -> None:
             f"Number of distinct clusters ({n_used}) found smaller than n_clusters ({n_clusters}). "
             "Possibly due to duplicate points in X.",
             ConvergenceWarning,
+            stacklevel=stacklevel + 1,
+        )
+
+
+def warn_of_one(n_left: int, min_cluster_size: int, stacklevel: int) -> None:
+    """A warning where a minimum size has left no more than one cluster."""
+    if n_left == 1:
+        warnings.warn(
+            f"min_cluster_size={min_cluster_size} leaves one cluster of all rows; lower it for more",
+            UserWarning,
             stacklevel=stacklevel + 1,
         )
 

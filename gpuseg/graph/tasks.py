@@ -28,6 +28,7 @@ from gpuseg.graph.memo import MEMO, Closest, Entry, default_memo_bytes
 from gpuseg.graph.partitions import HostTable, MemoryPartition, Partition, key_identities
 
 Float32Array = npt.NDArray[np.float32]
+Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,28 @@ def assign_partition(
         scales = require_layout(job).scales
         engine = job.engine.build()
         return engine.assign(block, weights, centres, states, scales, inertia=inertia, labels=False)
+
+
+def count_partition(
+    partition: Partition, job: Job, centres: Sequence[Float32Array], models: Sequence[int]
+) -> list[Int64Array]:
+    """Rows of positive weight nearest to each centre (k, d) of each model; ``models`` are the numbers they have."""
+    with MEMO.entry(partition.token, job.bound()) as entry:
+        block, weights = prepared_block(entry, partition, job)
+        known = entry.states_of(job.run)
+        states = [_state(known, m, block.shape[1], len(c)) for m, c in zip(models, centres, strict=True)]
+        job.engine.build().assign(block, weights, centres, states, require_layout(job).scales)
+        positive = weights.positive()
+        rows = slice(None) if positive is None else positive
+        return [
+            np.bincount(state.labels[rows], minlength=len(c))
+            for state, c in zip(states, centres, strict=True)
+        ]
+
+
+def merge_counts(a: list[Int64Array], b: list[Int64Array]) -> list[Int64Array]:
+    """Add the counts of each model."""
+    return [x + y for x, y in zip(a, b, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,16 @@ def test_a_fit_seeded_by_oversampling(weights):
     assert "DeviceEngine" in engine.built
 
 
+@pytest.mark.parametrize("weights", ["none", "real"])
+def test_a_fit_with_a_minimum_size(weights):
+    X, w = rows_of("float32"), weights_of(weights)
+    parameters = {"n_clusters": 6, "n_init": 1, "max_iter": 20, "min_cluster_size": 20}
+    fitted = model("emulated", **parameters).fit(X, sample_weight=w)
+    wanted = model("cpu", **parameters).fit(X, sample_weight=w)
+    assert Answer.of(fitted) == Answer.of(wanted)
+    assert fitted.size_changes_ == wanted.size_changes_ != ()
+
+
 def test_more_clusters_than_distinct_rows():
     X = np.repeat(np.array([[0.0, 1.0], [2.0, 5.0], [7.0, 7.0]], np.float32), 30, axis=0)
     start = np.array([[0, 1], [2, 5], [50, 50], [60, 60]], np.float32)

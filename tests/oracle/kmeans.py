@@ -23,6 +23,7 @@ class Fit:
     inertia: float
     n_iter: int
     n_relocated: int
+    dissolved: list[tuple[int, int, int]]
 
 
 @dataclass
@@ -82,6 +83,23 @@ def run(block, weights, identity, start, exponent, limit: float, max_iter: int) 
     return Run(centres, n_iter, n_relocated)
 
 
+def without_small(block, weights, identity, end, exponent, limit, max_iter, least):
+    """Dissolve the smallest cluster until each has ``least`` rows of positive weight; passes to rest after each."""
+    dissolved, left = [], list(range(len(end.centres)))
+    while True:
+        labels = lloyd.assign(block, weights, end.centres, exponent).labels
+        counts = [0] * len(left)
+        for label, w in zip(labels, sums.effective(weights, len(block)), strict=True):
+            counts[label] += w > 0
+        if min(counts) >= least:
+            return end, dissolved
+        worst = counts.index(min(counts))
+        dissolved.append((left.pop(worst), counts[worst], end.n_iter))
+        centres = np.array([c for i, c in enumerate(end.centres) if i != worst])
+        more = run(block, weights, identity, centres, exponent, limit, max_iter - end.n_iter)
+        end = Run(more.centres, end.n_iter + more.n_iter, end.n_relocated + more.n_relocated)
+
+
 def seeding_rows(block, weights, identity, k, seed, exponent, how):
     """Rows that seedings pick from, their weights, and the scale of sums over them."""
     if how.oversampling is not None:
@@ -122,7 +140,7 @@ def seeded_start(block, weights, identity, k, seed, exponent, limit, max_iter, h
 
 def fit(
     values, k, *, weights=None, seed=0, init=None, n_init=8, max_iter=300, tol=1e-4, identity=None,
-    sample_rows=2**18, warm=True, oversampling=None, rounds=5,
+    sample_rows=2**18, warm=True, oversampling=None, rounds=5, least=0,
 ) -> Fit:  # fmt: skip
     """KMeans of rows [n][d] in float32 or float64, identities by default their numbers."""
     identity = list(range(len(values))) if identity is None else identity
@@ -137,7 +155,8 @@ def fit(
             [[np.float32(float(x) - c) for x, c in zip(row, centre, strict=True)] for row in init]
         )
     end = run(block, weights, identity, start, exponent, limit, max_iter)
+    end, dissolved = without_small(block, weights, identity, end, exponent, limit, max_iter, least)
     last = lloyd.assign(block, weights, end.centres, exponent)
     wide = (end.centres.astype(np.float64) + centre).astype(values.dtype)
     inertia = last.inertia.numerator / last.inertia.denominator
-    return Fit(last.labels, wide, inertia, end.n_iter, end.n_relocated)
+    return Fit(last.labels, wide, inertia, end.n_iter, end.n_relocated, dissolved)
