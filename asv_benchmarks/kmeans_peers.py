@@ -143,6 +143,44 @@ def _dask_ml() -> Peer:
     return Peer("dask-ml", metadata.version("dask-ml"), fit, "labels stay lazy; one chunk a CPU, threads")
 
 
+def _gpuseg_seeded() -> Peer:
+    module = _load("gpuseg")
+
+    def fit(table: Table, _: int) -> Fitted:
+        return _fitted(module.KMeans(n_clusters=len(table.start), random_state=0).fit(table.x))
+
+    return Peer("gpuseg", module.__version__, fit, "defaults: 8 seedings on a sample, warm start")
+
+
+def _scikit_learn_seeded() -> Peer:
+    cluster = _load("sklearn.cluster")
+
+    def fit(table: Table, _: int) -> Fitted:
+        return _fitted(cluster.KMeans(n_clusters=len(table.start), random_state=0).fit(table.x))
+
+    return Peer("scikit-learn", metadata.version("scikit-learn"), fit, "defaults: one seeding")
+
+
+def _gpuseg_sweep() -> Peer:
+    module = _load("gpuseg")
+
+    def fit(table: Table, _: int) -> Fitted:
+        found = module.choose_k(table.x, SWEEP, metric="sqeuclidean")
+        return _fitted(found.models[max(SWEEP)])
+
+    return Peer("gpuseg", module.__version__, fit, "choose_k: inertia and squared silhouette for each k")
+
+
+def _scikit_learn_sweep() -> Peer:
+    cluster = _load("sklearn.cluster")
+
+    def fit(table: Table, _: int) -> Fitted:
+        models = [cluster.KMeans(n_clusters=k, random_state=0).fit(table.x) for k in SWEEP]
+        return _fitted(models[-1])
+
+    return Peer("scikit-learn", metadata.version("scikit-learn"), fit, "a loop of default fits, nothing else")
+
+
 def _load(module: str) -> Any:
     try:
         return importlib.import_module(module)
@@ -162,3 +200,13 @@ PEERS: dict[str, Callable[[], Peer]] = {
     "dask-ml": _dask_ml,
 }
 """Peers in the order of a round."""
+
+SWEEP = range(2, 11)
+"""k of a sweep; its inertia is that of the largest."""
+
+TASKS: dict[str, dict[str, Callable[[], Peer]]] = {
+    "lloyd": PEERS,
+    "seeded": {"gpuseg": _gpuseg_seeded, "scikit-learn": _scikit_learn_seeded},
+    "sweep": {"gpuseg": _gpuseg_sweep, "scikit-learn": _scikit_learn_sweep},
+}
+"""What is compared: iterations from the same start, fits with all defaults, the choice of k."""

@@ -21,13 +21,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data import SPREAD, Table, gaussian_mixture, inertia_float64
-from kmeans_peers import PEERS, Fitted, Peer, PeerUnavailableError
+from benchmarks.data import SPREAD, Table, gaussian_mixture, inertia_float64, table_of
+from kmeans_peers import PEERS, TASKS, Fitted, Peer, PeerUnavailableError
 
 BLAS_OVERRIDES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Settings that slow the peers' BLAS down or change its results; a comparison runs without them."""
 WARM_UP_ROWS = 2000
 OURS = "gpuseg"
+QUESTIONS = {
+    "lloyd": "seconds for Lloyd iterations from the same start, validation included",
+    "seeded": "seconds for a fit with all defaults, seeding and convergence included",
+    "sweep": "seconds for the choice of k from 2 to 10",
+}
 
 
 @dataclass
@@ -48,16 +53,16 @@ class Course:
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparison that the command line asks for; 0 when at least one peer ran."""
     options = _parser().parse_args(arguments)
-    peers, missing = _load_peers(options.peers)
+    peers, missing = _load_peers(options.task, options.peers)
     for name, reason in missing.items():
         print(f"{name}: {reason}")
     if not peers:
         return 1
-    names = list(SPREAD) if options.data == "both" else [options.data]
+    names = {"both": list(SPREAD), "all": [*SPREAD, "real"]}.get(options.data, [options.data])
     comparisons = [_compare(name, peers, options) for name in names]
     if options.json is not None:
         report = {
-            "question": "seconds for Lloyd iterations from the same start, validation included",
+            "question": QUESTIONS[options.task],
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": _machine(),
             "versions": {peer.name: peer.version for peer in peers},
@@ -77,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     kmeans.add_argument("--k", type=int, default=8, help="clusters")
     kmeans.add_argument("--iterations", type=int, default=20, help="Lloyd iterations")
     kmeans.add_argument("--rounds", type=int, default=5, help="timed fits of each peer")
-    kmeans.add_argument("--data", choices=[*SPREAD, "both"], default="both")
+    kmeans.add_argument("--data", choices=[*SPREAD, "real", "both", "all"], default="both")
+    kmeans.add_argument("--task", choices=list(TASKS), default="lloyd", help="what is compared")
     kmeans.add_argument("--seed", type=int, default=0, help="seed of the data and the start")
     kmeans.add_argument("--pause", type=float, default=0.3, help="seconds of rest before each fit")
     kmeans.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
@@ -85,12 +91,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _load_peers(names: list[str]) -> tuple[list[Peer], dict[str, str]]:
+def _load_peers(task: str, names: list[str]) -> tuple[list[Peer], dict[str, str]]:
     """Peers that work here, warmed up, and the reasons of those that do not."""
     peers, missing = [], {}
     for name in names:
+        if name not in TASKS[task]:
+            missing[name] = f"not compared in {task!r}"
+            continue
         try:
-            peer = PEERS[name]()
+            peer = TASKS[task][name]()
             peer.fit(gaussian_mixture("overlapping", WARM_UP_ROWS, 8, 8), 2)
         except PeerUnavailableError as reason:
             missing[name] = str(reason)
@@ -100,7 +109,7 @@ def _load_peers(names: list[str]) -> tuple[list[Peer], dict[str, str]]:
 
 
 def _compare(data: str, peers: list[Peer], options: argparse.Namespace) -> dict[str, Any]:
-    table = gaussian_mixture(data, options.n, options.d, options.k, options.seed)
+    table = table_of(data, options.n, options.d, options.k, options.seed)
     courses = [Course(peer) for peer in peers]
     for _ in range(options.rounds):
         for course in courses:
@@ -108,16 +117,16 @@ def _compare(data: str, peers: list[Peer], options: argparse.Namespace) -> dict[
             course.run_once(table, options.iterations)
     reference = next((course for course in courses if course.peer.name == OURS), courses[0])
     results = [_summary(course, table, reference) for course in courses]
-    print("\n".join(_lines(data, options, results, reference.peer.name)))
+    print("\n".join(_lines(table, options, results, reference.peer.name)), flush=True)
     for result in results:
-        if result["iterations"] < options.iterations:
+        if options.task == "lloyd" and result["iterations"] < options.iterations:
             print(
                 f"{result['peer']} stopped after {result['iterations']} iterations: its seconds are for fewer"
             )
     return {
         "data": data,
-        "n": options.n,
-        "d": options.d,
+        "n": table.shape[0],
+        "d": table.shape[1],
         "k": options.k,
         "iterations": options.iterations,
         "rounds": options.rounds,
@@ -147,7 +156,7 @@ def _summary(course: Course, table: Table, reference: Course) -> dict[str, Any]:
 
 
 def _lines(
-    data: str, options: argparse.Namespace, results: list[dict[str, Any]], reference: str
+    table: Table, options: argparse.Namespace, results: list[dict[str, Any]], reference: str
 ) -> list[str]:
     """A Markdown table, to be read on a terminal and pasted as it is."""
     heads = ("peer", "version", "median s", "best s", "worst s", f"x {reference}", "iterations", "inertia")
@@ -165,14 +174,15 @@ def _lines(
         for result in results
     ]
     widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
-    title = f"k-means, {data}: n={options.n:,} d={options.d} k={options.k}, {options.iterations} iterations, "
-    title += f"median of {options.rounds} rounds"
+    n, d = table.shape
+    work = f"{options.iterations} iterations" if options.task == "lloyd" else options.task
+    title = f"k-means, {table.name}: n={n:,} d={d} k={options.k}, {work}, median of {options.rounds} rounds"
     rule = "|".join("-" * (width + 1) + ":" for width in widths)
-    table = [
+    lines = [
         " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         for row in (heads, *rows)
     ]
-    return [title, "", f"| {table[0]} |", f"|{rule}|", *(f"| {row} |" for row in table[1:]), ""]
+    return [title, "", f"| {lines[0]} |", f"|{rule}|", *(f"| {row} |" for row in lines[1:]), ""]
 
 
 def _machine() -> dict[str, Any]:

@@ -43,6 +43,32 @@ def gaussian_mixture(name: str, n: int, d: int, k: int, seed: int = 0) -> Table:
     return Table(name, x, x[rng.choice(n, k, replace=False)].copy())
 
 
+def purchases(n: int, d: int, k: int, seed: int = 0) -> Table:
+    """Lines of the Complete Journey as they come from a shop: heavy tails, ties, zeros; standardised.
+
+    At most ``n`` of its 1.5 million lines and ``d`` of eight features: quantity, sales, three discounts, week, day of
+    the year and hour.
+    """
+    import pyarrow.compute as pc
+
+    from gpuseg.datasets import complete_journey_table
+
+    lines = complete_journey_table("transactions")
+    when = lines["transaction_timestamp"]
+    money = ("quantity", "sales_value", "retail_disc", "coupon_disc", "coupon_match_disc", "week")
+    columns = [lines[name] for name in money] + [pc.day_of_year(when), pc.hour(when)]
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(lines))[:n])
+    values = np.stack([np.asarray(column, np.float64)[rows] for column in columns[:d]], axis=1)
+    x = ((values - values.mean(axis=0)) / values.std(axis=0)).astype(np.float32)
+    return Table("real", x, x[rng.choice(len(x), k, replace=False)].copy())
+
+
+def table_of(name: str, n: int, d: int, k: int, seed: int = 0) -> Table:
+    """The table of that name: one of ``SPREAD``, or "real"."""
+    return purchases(n, d, k, seed) if name == "real" else gaussian_mixture(name, n, d, k, seed)
+
+
 def inertia_float64(x: npt.NDArray[np.float32], centres: npt.NDArray[np.floating]) -> float:
     """Sum of squared distances to the nearest centre, in float64 difference form: the judge of every peer."""
     wide = np.asarray(centres, np.float64)
