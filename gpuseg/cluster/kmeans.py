@@ -15,10 +15,11 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Cluster
 from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import check_is_fitted
 
+from gpuseg.cluster.exchange import adopted, sklearn_model
 from gpuseg.cluster.inputs import open_table
 from gpuseg.cluster.lloyd import Finished
 from gpuseg.cluster.oversampling import gather_candidates
-from gpuseg.cluster.parameters import centre_array, check_manners, check_parameters
+from gpuseg.cluster.parameters import DEFAULT_ROUNDS, centre_array, check_manners, check_parameters, n_rounds
 from gpuseg.cluster.predicting import (
     Fitted,
     predict_dask,
@@ -92,8 +93,9 @@ class KMeans(  # type: ignore[call-arg]
     oversampling_factor : float, default=2.0
         "k-means||" only: rows that a round keeps on average, over ``n_clusters``. (dask-ml does not multiply by
         ``n_clusters``: there it is the number of rows.)
-    init_max_iter : int, default=5
-        "k-means||" only: rounds at most. It ends sooner where every row equals a candidate.
+    init_max_iter : int or None, default=5
+        "k-means||" only: rounds at most; None, dask-ml's default, for 5. It ends sooner where every row equals a
+        candidate.
     min_cluster_size : int, default=0
         Rows of positive weight that every cluster is to have; 0 for no minimum. Once the centres rest, and while the
         smallest cluster (ties: the lowest) has fewer, it is dissolved: its centre goes, its rows turn to the nearest
@@ -104,6 +106,13 @@ class KMeans(  # type: ignore[call-arg]
         (:func:`gpuseg.graph.cuda_workers`), not of the process that asks.
     n_jobs : int or None, default=None
         Threads of the CPU engine; None or -1 for all that are allowed. The answer does not depend on it.
+    algorithm : {"lloyd", "elkan", "auto", "full"}, default="lloyd"
+        Taken from scikit-learn and dask-ml, like the next two; nothing depends on it, since which distances bounds may
+        spare is chosen here.
+    copy_x : bool, default=True
+        Nothing depends on it: the input is never changed.
+    precompute_distances : {"auto", True, False}, default="auto"
+        Nothing depends on it.
 
     Attributes
     ----------
@@ -168,10 +177,13 @@ class KMeans(  # type: ignore[call-arg]
         random_state: Any = None,
         sample_start: bool = True,
         oversampling_factor: float = 2.0,
-        init_max_iter: int = 5,
+        init_max_iter: int | None = DEFAULT_ROUNDS,
         min_cluster_size: int = 0,
         engine: str = "auto",
         n_jobs: int | None = None,
+        algorithm: str = "lloyd",
+        copy_x: bool = True,
+        precompute_distances: str | bool = "auto",
     ) -> None:
         self.n_clusters = n_clusters
         self.init = init
@@ -187,6 +199,9 @@ class KMeans(  # type: ignore[call-arg]
         self.min_cluster_size = min_cluster_size
         self.engine = engine
         self.n_jobs = n_jobs
+        self.algorithm = algorithm
+        self.copy_x = copy_x
+        self.precompute_distances = precompute_distances
 
     def fit(
         self,
@@ -248,7 +263,10 @@ class KMeans(  # type: ignore[call-arg]
             max_iter=self.max_iter, tol=self.tol, oversampling_factor=self.oversampling_factor,
             init_max_iter=self.init_max_iter, min_cluster_size=self.min_cluster_size,
         )  # fmt: skip
-        check_manners(verbose=self.verbose, callback=self.callback, n_jobs=self.n_jobs)
+        check_manners(
+            verbose=self.verbose, callback=self.callback, n_jobs=self.n_jobs,
+            algorithm=self.algorithm, copy_x=self.copy_x, precompute_distances=self.precompute_distances,
+        )  # fmt: skip
 
     def fit_predict(
         self,
@@ -396,6 +414,66 @@ class KMeans(  # type: ignore[call-arg]
         check_is_fitted(self)
         return self._fitted.to_arrays()
 
+    def to_sklearn(self) -> Any:
+        """The same model as a ``sklearn.cluster.KMeans``, for tools that want one.
+
+        Returns
+        -------
+        sklearn.cluster.KMeans
+            Fitted, with our centres, inertia, iterations and labels (lazy ones for a Dask collection), and the
+            parameters that it knows; "k-means||" becomes "k-means++".
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+
+        Notes
+        -----
+        Its ``predict`` gives our labels except where rounding decides: it compares ``|c|**2 - 2 x·c`` in the type of
+        the rows, so where two centres are about as near to a row it may take the other one. Far from the origin that
+        form loses its digits, and many rows change. It wants rows of the type that ours was fitted on.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gpuseg import KMeans
+        >>> X = np.array([[1.0, 2.0], [1.0, 4.0], [10.0, 2.0], [10.0, 4.0]])
+        >>> KMeans(2, init=X[[0, 2]]).fit(X).to_sklearn().predict([[0.0, 0.0], [12.0, 3.0]])
+        array([0, 1], dtype=int32)
+        """
+        check_is_fitted(self)
+        return sklearn_model(self)
+
+    @classmethod
+    def from_sklearn(cls, theirs: Any) -> KMeans:
+        """A model that another library fitted, to label rows here: on Dask, on files, on a device, exactly.
+
+        Parameters
+        ----------
+        theirs : sklearn.cluster.KMeans or MiniBatchKMeans, or dask_ml.cluster.KMeans
+            Fitted. Parameters that both know come along, but for ``n_jobs``, which means something else there.
+
+        Returns
+        -------
+        KMeans
+            Fitted, with its centres, and with its labels, inertia and iterations as it has them. What only our own fit
+            knows (``seed_``, ``engine_``, ``n_relocated_``, ``wide_features_`` ...) is not there.
+
+        Raises
+        ------
+        InputError
+            If it is another estimator, or its centres are not finite or out of range.
+        NotFittedError
+            If it is not fitted.
+
+        Notes
+        -----
+        ``predict`` gives the nearest of its centres by our exact distances, so its own labels but for what rounding
+        decided there.
+        """
+        return adopted(cls, theirs)
+
     def _placed(self) -> Fitted:
         """The model with an engine for the workers that will label a Dask collection."""
         return replace(self._fitted, engine=choose_placed(self.engine, self.n_jobs, current_client()))
@@ -437,7 +515,7 @@ class KMeans(  # type: ignore[call-arg]
             return shared.sample(seed), prepared.layout.scales, shared.greedy
         found = gather_candidates(
             shared.executor, prepared, seed,
-            n_clusters=self.n_clusters, factor=self.oversampling_factor, n_rounds=self.init_max_iter,
+            n_clusters=self.n_clusters, factor=self.oversampling_factor, n_rounds=n_rounds(self.init_max_iter),
         )  # fmt: skip
         weights = WeightRange.of(found.weight, found.weight.size)
         return found, Scales.of(prepared.layout.max_abs, weights), greedy_kmeanspp

@@ -14,6 +14,12 @@ from gpuseg.errors import InputError
 SEEDINGS = ("k-means++", "k-means||")
 """Names that ``init`` takes."""
 
+DEFAULT_ROUNDS = 5
+"""Rounds of k-means|| at most, where nobody says."""
+
+ALGORITHMS = ("lloyd", "elkan", "auto", "full")
+"""Names that scikit-learn and dask-ml know for one algorithm: they differ in which distances are spared."""
+
 _SEED_LIMIT = 1 << 64
 _LARGEST_FACTOR = 1 << 20
 _MOST_ROUNDS = 1000
@@ -57,15 +63,18 @@ def check_parameters(
     if not is_number(oversampling_factor) or not 0 < oversampling_factor <= _LARGEST_FACTOR:
         msg = f"oversampling_factor={oversampling_factor!r} must be a number above 0, at most 2**20"
         raise InputError(msg)
-    if not is_whole(init_max_iter) or not 1 <= init_max_iter <= _MOST_ROUNDS:
-        msg = f"init_max_iter={init_max_iter!r} must be a whole number from 1 to {_MOST_ROUNDS}"
+    rounds = n_rounds(init_max_iter)
+    if not is_whole(rounds) or not 1 <= rounds <= _MOST_ROUNDS:
+        msg = f"init_max_iter={init_max_iter!r} must be a whole number from 1 to {_MOST_ROUNDS}, or None"
         raise InputError(msg)
     if not is_whole(min_cluster_size) or min_cluster_size < 0:
         msg = f"min_cluster_size={min_cluster_size!r} must be a whole number of rows, 0 for no minimum"
         raise InputError(msg)
 
 
-def check_manners(*, verbose: Any, callback: Any, n_jobs: Any) -> None:
+def check_manners(
+    *, verbose: Any, callback: Any, n_jobs: Any, algorithm: Any, copy_x: Any, precompute_distances: Any
+) -> None:
     """Refuse parameters without a meaning that its answer does not depend on.
 
     Raises
@@ -82,6 +91,21 @@ def check_manners(*, verbose: Any, callback: Any, n_jobs: Any) -> None:
     if callback is not None and not callable(callback):
         msg = f"callback={callback!r} must be a function of (iteration, inertia, n_moved, centers), or None"
         raise InputError(msg)
+    if not (isinstance(algorithm, str) and algorithm in ALGORITHMS):
+        msg = f"algorithm={algorithm!r} is not known; use one of {', '.join(map(repr, ALGORITHMS))}"
+        raise InputError(msg)
+    if not isinstance(copy_x, bool | np.bool_):
+        msg = f"copy_x={copy_x!r} must be True or False"
+        raise InputError(msg)
+    automatic = isinstance(precompute_distances, str) and precompute_distances == "auto"
+    if not automatic and not isinstance(precompute_distances, bool | np.bool_):
+        msg = f"precompute_distances={precompute_distances!r} must be 'auto', True or False"
+        raise InputError(msg)
+
+
+def n_rounds(init_max_iter: Any) -> Any:
+    """Rounds of k-means|| at most; None, dask-ml's default, stands for ours."""
+    return DEFAULT_ROUNDS if init_max_iter is None else init_max_iter
 
 
 def is_whole(value: Any) -> bool:

@@ -379,7 +379,6 @@ PARAMETERS = {
     "init_max_iter=0": "init_max_iter=0 must be a whole number from 1 to 1000",
     "init_max_iter=1001": "init_max_iter=1001 must be a whole number from 1 to 1000",
     "init_max_iter=2.0": "init_max_iter=2.0 must be a whole number",
-    "init_max_iter=None": "init_max_iter=None must be a whole number",
     "init=len": "is not known; use 'k-means",
     "init=X[:2]": r"initial centers \(2, 4\) does not match n_clusters=3 and the 4 features of X",
     "init=X[:3, :3]": r"initial centers \(3, 3\) does not match",
@@ -394,6 +393,10 @@ PARAMETERS = {
     "verbose=-1": "verbose=-1 must be True, False or a whole number >= 0",
     "verbose='yes'": "verbose='yes' must be True, False or a whole number",
     "callback='print'": r"callback='print' must be a function of \(iteration, inertia, n_moved, centers\), or None",
+    "algorithm='hamerly'": "algorithm='hamerly' is not known; use one of 'lloyd', 'elkan', 'auto', 'full'",
+    "algorithm=None": "algorithm=None is not known",
+    "copy_x='no'": "copy_x='no' must be True or False",
+    "precompute_distances=1": "precompute_distances=1 must be 'auto', True or False",
     "n_jobs=1.5": "n_jobs=1.5 must be a whole number",
     "n_jobs='2'": "n_jobs='2' must be a whole number",
 }

@@ -68,12 +68,25 @@ def test_customer_keys_are_identities():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_empty_clusters_move_to_the_farthest_rows():
+@pytest.mark.parametrize("weights", ["none", "integer", "real"])
+def test_empty_clusters_move_to_the_farthest_rows(weights):
     X = blobs(n=50, k=2)
     init = np.vstack([X[0], [1e6] * 3, [-1e6] * 3, X[1]]).astype(np.float32)
-    model = KMeans(4, init=init, max_iter=5).fit(X)
+    w = strategies.weight_array(weights, len(X), 3)
+    model = KMeans(4, init=init, max_iter=5).fit(X, sample_weight=w)
     assert model.n_relocated_ >= 2
-    assert_same(model, oracle.fit(X, 4, init=init, max_iter=5))
+    assert_same(model, oracle.fit(X, 4, weights=w, init=init, max_iter=5))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_empty_clusters_never_move_to_rows_without_weight(dtype):
+    """The farthest row of all has weight 0, the next one a weight; however heavy the near ones are."""
+    X = np.array([[0, 0], [1, 0], [0, 1], [40, 0], [90, 0]], dtype)
+    init = np.array([[0, 0], [1e4, 1e4]], dtype)
+    model = KMeans(2, init=init, tol=0).fit(X, sample_weight=[7, 1e3, 7, 0.5, 0])
+    assert model.n_relocated_ == 1
+    assert model.cluster_centers_[1] == pytest.approx([40, 0], abs=1e-5)
+    assert model.labels_.tolist() == [0, 0, 0, 1, 1]
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
