@@ -33,7 +33,7 @@ PERIODS = 36
 SAMPLED = 1 / 32
 """Share of the rows that a draw takes."""
 
-SHAPES = {(8, 8): "assign_rows", (16, 16): "assign_rows", (32, 32): "assign_rows", (64, 64): "assign_labels"}
+SHAPES = {(8, 8): "assign_rows", (16, 16): "assign_rows", (32, 32): "assign_rows", (64, 64): "assign_staged"}
 """Features and clusters of the assignment passes, and the kernel that they go to."""
 
 

@@ -181,6 +181,7 @@ class CudaDevice:
             multiprocessors=int(found["multiProcessorCount"]),
             max_threads=int(found["maxThreadsPerBlock"]),
             max_shared=int(found["sharedMemPerBlock"]),
+            optin_shared=int(found["sharedMemPerBlockOptin"]),
             total_memory=int(found["totalGlobalMem"]),
         )
 
@@ -268,6 +269,18 @@ class CudaDevice:
             self._cupy.get_default_memory_pool().free_all_blocks()
             self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
+    def opt_in(self, function: Any) -> None:
+        """Let a kernel have all the shared memory that a block may have.
+
+        Parameters
+        ----------
+        function : callable
+            CuPy's function.
+        """
+        driver = self._cupy.cuda.driver
+        what = driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        driver.funcSetAttribute(function.ptr, what, self.props.optin_shared)
+
     def _allocate(self, make: Callable[..., Any], shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Any:
         """CuPy's pool keeps free memory by stream and size; with a limit it refuses before it gives any back."""
         try:
@@ -327,9 +340,13 @@ class CudaKernel:
         device = self._device
         try:
             with device.current():
+                if shared > device.props.max_shared:
+                    device.opt_in(self._function)
                 self._function(grid, block, tuple(args), shared_mem=shared)
         except ContractError as error:
-            limits = f"{device.props.max_threads} threads and {device.props.max_shared} shared bytes a block"
+            limits = (
+                f"{device.props.max_threads} threads and {device.props.optin_shared} shared bytes a block"
+            )
             asked = f"{self._name}: grid {grid}, block {block}, {shared} shared bytes; {device.props.name} has {limits}"
             raise ContractError(f"{error} ({asked})") from None
 

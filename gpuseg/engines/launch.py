@@ -119,7 +119,9 @@ class DeviceProps:
     multiprocessors, max_threads : int
         Multiprocessors; threads a block may have.
     max_shared : int
-        Dynamic shared memory in bytes that a block may have without opting in to more.
+        Dynamic shared memory in bytes that a block may have and leave room for others: what needs no opting in.
+    optin_shared : int
+        Dynamic shared memory in bytes that a block may have at all; a launch that needs it opts in by itself.
     total_memory : int
         Bytes of device memory.
     """
@@ -129,6 +131,7 @@ class DeviceProps:
     multiprocessors: int
     max_threads: int
     max_shared: int
+    optin_shared: int
     total_memory: int
 
 

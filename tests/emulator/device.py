@@ -34,6 +34,7 @@ PROPS = DeviceProps(
     multiprocessors=1,
     max_threads=1024,
     max_shared=48 << 10,
+    optin_shared=163 << 10,
     total_memory=1 << 30,
 )
 _ALIGNMENT = 256
@@ -504,8 +505,8 @@ class EmulatedKernel:
             raise ArgumentError(f"{self._name}: grid {record.grid} is not within 1 .. {limits}")
         if min(record.block) < 1 or math.prod(record.block) > props.max_threads:
             raise ArgumentError(f"{self._name}: block {record.block} exceeds {props.max_threads} threads")
-        if not 0 <= record.shared <= props.max_shared:
-            raise ArgumentError(f"{self._name}: {record.shared} shared bytes exceed {props.max_shared}")
+        if not 0 <= record.shared <= props.optin_shared:
+            raise ArgumentError(f"{self._name}: {record.shared} shared bytes exceed {props.optin_shared}")
 
     def _c_value(self, position: int, code: str, value: Any) -> np.ndarray:
         """The argument's bytes: an address for a pointer, the number itself for a value."""

@@ -62,8 +62,9 @@ class Floor:
 
 
 FLOORS = {
-    "assign_labels": Floor(0.28, 0.58),
+    "assign_labels": Floor(0.34, 0.70),
     "assign_rows": Floor(0.42, 0.85),
+    "assign_staged": Floor(0.40, 0.80),
     "distance_sums": Floor(0.38, 0.78),
     "nearer_rows": Floor(0.35, 0.70),
     "pair_distances": Floor(0.40, 0.72),

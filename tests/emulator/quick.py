@@ -157,26 +157,48 @@ def silhouette(make: MakeDevice) -> None:
 
 def assign(make: MakeDevice) -> None:
     tests = Tests("assign")
-    small, tiled = tests.module.FUSED_SMALL, tests.module.TILED_SMALL
+    small = tests.module.FUSED_SMALL
+    _assigned(make, tests, small)
+    for order in ORDERS:
+        tests.test_several_models_each_equal_their_run_alone(
+            make, 129, [3, 5, 2], "none", "normal", small, order, 4, _Draws()
+        )
+
+
+def assign_staged(make: MakeDevice) -> None:
+    tests = Tests("assign")
+    _assigned(make, tests, tests.module.STAGED_SMALL)
+    _refused(make, tests, tests.module.STAGED)
+    tests.test_sums_leave_64_bits(make, tests.module.STAGED)
+    for weighting in ("none", "integer", "real"):
+        tests.test_labels_from_shared_memory_and_sums_in_tiles(make, weighting)
+
+
+def assign_tiles(make: MakeDevice) -> None:
+    tests = Tests("assign")
+    _assigned(make, tests, tests.module.TILED_SMALL)
+    _refused(make, tests, tests.module.TILED)
+    tests.test_parts_and_sums_are_carried_in_time(make, tests.module.TILED, -1)
+    tests.test_sums_leave_64_bits(make, tests.module.TILED)
+    tests.test_tiles_of_clusters_and_entries(make)
+    patched(tests.test_more_tiles_than_the_grid_takes, make)
+
+
+def _assigned(make: MakeDevice, tests: Tests, sizes: Any) -> None:
     equals = tests.test_equals_the_oracle_and_the_cpu_engine
-    for weighting, sizes in product(("none", "integer", "real"), (small, tiled)):
+    for weighting in ("none", "integer", "real"):
         for order in ORDERS:
             equals(make, 257, 5, 5, "ties", weighting, sizes, order, 9)
         equals(make, 129, 5, 8, "mixed", weighting, sizes, "random", 10)
         equals(make, 0, 5, 3, "mixed", weighting, sizes, "forward", 10)
         tests.test_remembering_changes_no_bit(make, weighting, sizes)
     for weighting in ("integer", "real"):
-        tests.test_rows_of_weight_zero_get_a_label_and_count_nowhere(make, small, weighting)
-    for order in ORDERS:
-        tests.test_several_models_each_equal_their_run_alone(
-            make, 129, [3, 5, 2], "none", "normal", small, order, 4, _Draws()
-        )
-    tests.test_parts_and_sums_are_carried_in_time(make, tests.module.TILED, -1)
-    tests.test_sums_leave_64_bits(make, tests.module.TILED)
+        tests.test_rows_of_weight_zero_get_a_label_and_count_nowhere(make, sizes, weighting)
+
+
+def _refused(make: MakeDevice, tests: Tests, sizes: Any) -> None:
     for case in REFUSED:
-        tests.test_what_the_scan_should_have_refused_is_refused(make, tests.module.TILED, *case)
-    tests.test_tiles_of_clusters_and_entries(make)
-    patched(tests.test_more_tiles_than_the_grid_takes, make)
+        tests.test_what_the_scan_should_have_refused_is_refused(make, sizes, *case)
 
 
 class _Draws:
@@ -292,6 +314,10 @@ def refusals(make: MakeDevice, tests: Tests) -> None:
 
 CHECKS: dict[str, tuple[Callable[[MakeDevice], None], ...]] = {
     "assign.cu": (assign,),
+    "assign.cuh": (assign, assign_staged, assign_tiles),
+    "assign_merge.cu": (assign, assign_tiles),
+    "assign_staged.cu": (assign_staged,),
+    "assign_tiles.cu": (assign_tiles,),
     "cohort.cu": (cohort,),
     "common.cuh": (moments, scale),
     "detmath.cuh": (elementwise,),

@@ -1,4 +1,4 @@
-"""assign.cu on the emulator == the oracle in Python integers == the CPU engine: labels, limbs, bins, pass by pass."""
+"""assign*.cu on the emulator == the oracle in Python integers == the CPU engine: labels, limbs, bins, pass by pass."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.engines.base import AssignState, label_dtype
 from gpuseg.engines.cpu.engine import CpuEngine
-from gpuseg.engines.device import assign as device_assign
-from gpuseg.engines.device.assign import AssignSizes, assign, assign_on_device
+from gpuseg.engines.device import assign_launch
+from gpuseg.engines.device.assign import assign, assign_on_device
+from gpuseg.engines.device.assign_plan import (
+    WANT_INERTIA,
+    WANT_SUMS,
+    AssignSizes,
+    Staged,
+    Want,
+    plan_staged,
+)
 from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.errors import ContractError
 from tests.emulator.device import ORDERS, PROPS, LaunchRecord
@@ -24,14 +32,20 @@ from tests.strategies import KINDS, WEIGHTS, centres, same, table, weight_array
 
 # Borders of warps, blocks and tiles of rows (four rows a thread).
 ROWS = [0, 1, 31, 32, 33, 127, 128, 129, 255, 256, 257, 1023, 1024, 1025]
-# The sizes in use, and sizes so small that every border is crossed; on the route that reads x once, and in tiles.
+# The sizes in use, and sizes so small that every border is crossed; rows in registers, in shared memory, and in tiles.
 FUSED = AssignSizes()
 FUSED_SMALL = AssignSizes(threads=32, values=20, window=130, reach=300, blocks=3)
-TILED = AssignSizes(values=0)
-TILED_SMALL = AssignSizes(
-    threads=32, values=0, wide_k_tile=4, chunk=2, window=32, reach=64, blocks=3, shared=640
+STAGED = AssignSizes(values=0)
+STAGED_SMALL = AssignSizes(threads=128, values=0, staged_rows=64, window=130, reach=300, blocks=3)
+STAGED_LABELS = AssignSizes(
+    threads=32, values=0, staged_rows=64, window=130, reach=300, blocks=3, shared=4500
 )
-SIZES = [FUSED, FUSED_SMALL, TILED, TILED_SMALL]
+TILED = AssignSizes(values=0, staged_rows=0)
+TILED_SMALL = AssignSizes(
+    threads=32, values=0, staged_rows=0, wide_k_tile=4, chunk=2, window=32, reach=64, blocks=3, shared=640
+)
+SIZES = [FUSED, FUSED_SMALL, STAGED, STAGED_SMALL, STAGED_LABELS, TILED, TILED_SMALL]
+ROUTES = [FUSED, STAGED, TILED]
 # Few numbers of features where kernels are built for them; each must go four rows to a thread in all sizes.
 D = st.sampled_from([1, 5])
 
@@ -78,6 +92,10 @@ class OnDevice:
         return self.device.to_host(self.memo.labels)
 
 
+def kernels_of(device):
+    return [launch.kernel.split("<")[0] for launch in device.launches]
+
+
 def all_same(found, wanted):
     """Records one by one: a list would compare arrays by identity."""
     return len(found) == len(wanted) and all(map(same, found, wanted))
@@ -98,7 +116,7 @@ def require_the_oracle(result, labels, expected):
     k=st.sampled_from([1, 2, 3, 4, 5, 8, 33]),
     kind=st.sampled_from(KINDS),
     weighting=st.sampled_from(WEIGHTS),
-    sizes=st.sampled_from(SIZES),
+    sizes=st.sampled_from([FUSED, FUSED_SMALL, STAGED_SMALL, TILED, TILED_SMALL]),
     order=st.sampled_from(ORDERS),
     seed=st.integers(0, 2**32 - 64),
 )
@@ -178,15 +196,36 @@ def test_no_size_and_no_order_changes_a_bit(make_device, order, weighting):
         assert all_same(here.run([second], inertia=True), wanted)
 
 
-@pytest.mark.parametrize(("k", "d", "n"), [(300, 5, 70), (40, 70, 33), (5, 256, 40)])
-def test_wide_labels_and_many_features(make_device, k, d, n):
-    """What does not fit shared memory or registers goes in tiles, with the sizes in use."""
-    task = Task("normal", "none", n, d, 5)
-    here, there = OnDevice(make_device(), task, [k], FUSED), [AssignState.fresh(n, k)]
+ONE_READ, LABELS_FIRST, IN_TILES = (
+    ["assign_staged"],
+    ["assign_staged", "assign_sums"],
+    ["assign_labels", "assign_sums"],
+)
+
+
+@pytest.mark.parametrize(
+    ("k", "d", "n", "weighting", "kernels"),
+    [
+        (300, 9, 70, "none", ONE_READ),
+        (40, 70, 33, "real", ONE_READ),
+        (5, 256, 40, "integer", ONE_READ),
+        (200, 70, 33, "none", LABELS_FIRST),
+        (120, 66, 33, "integer", LABELS_FIRST),
+        (640, 66, 33, "none", IN_TILES),
+    ],
+)
+def test_wide_labels_and_many_features(make_device, k, d, n, weighting, kernels):
+    """What does not fit registers goes by shared memory, what does not fit that in tiles; with the sizes in use."""
+    task = Task("normal", weighting, n, d, 5)
+    device = make_device()
+    here, there = OnDevice(device, task, [k], FUSED), [AssignState.fresh(n, k)]
     assert here.memo.labels.dtype == label_dtype(k)
     for step in range(2):
         points = task.centres(k, step)
+        device.launches.clear()
         found = here.run([points], inertia=True)
+        adopted = ["adopt_labels"] * (step == 1 and len(kernels) > 1)
+        assert [name for name in kernels_of(device) if name != "assign_merge"] == kernels + adopted
         assert all_same(found, task.on_cpu([points], there, inertia=True))
         assert same(here.labels()[0], there[0].labels)
 
@@ -208,6 +247,20 @@ def test_more_clusters_than_16_bits_count(make_device):
         assert found.sums.total.to_ints() == totals
 
 
+@pytest.mark.parametrize("weighting", ["none", "integer", "real"])
+def test_labels_from_shared_memory_and_sums_in_tiles(make_device, weighting):
+    """Where the centres fit, and the sums do not."""
+    task = Task("ties", weighting, 200, 5, 6)
+    device = make_device("random", 1)
+    here, there = OnDevice(device, task, [33], STAGED_LABELS), [AssignState.fresh(200, 33)]
+    for step in range(3):
+        points = task.centres(33, step)
+        found = here.run([points], inertia=True)
+        assert all_same(found, task.on_cpu([points], there, inertia=True))
+        assert same(here.labels()[0], there[0].labels)
+    assert {name for name in kernels_of(device) if name != "assign_merge"} == {*LABELS_FIRST, "adopt_labels"}
+
+
 def test_tiles_of_clusters_and_entries(make_device):
     task = Task("normal", "integer", 100, 5, 6)
     device = make_device("random", 1)
@@ -215,14 +268,14 @@ def test_tiles_of_clusters_and_entries(make_device):
     here.run([task.centres(33, 0)])
     # 33 clusters of 7 entries, 16 x 1 to a tile: 3 x 7 tiles.
     sums = next(launch for launch in device.launches if launch.kernel.startswith("assign_sums"))
-    assert sums.grid == (1, 21, 1)
+    assert sums.grid == (2, 21, 1)  # 2 blocks along the rows: neither passes its reach
     (found,) = here.run([task.centres(33, 1)])
     assert device.launches[-1] == LaunchRecord("adopt_labels<u8>", (3, 1, 1), (32, 1, 1), 0)
     assert same(found.sums, task.on_cpu([task.centres(33, 1)], [AssignState.fresh(100, 33)])[0].sums)
 
 
 def test_more_tiles_than_the_grid_takes(make_device, monkeypatch):
-    monkeypatch.setattr(device_assign, "MAX_GRID_Y", 2)
+    monkeypatch.setattr(assign_launch, "MAX_GRID_Y", 2)
     task = Task("normal", "integer", 100, 5, 6)
     device = make_device()
     found = OnDevice(device, task, [33], TILED_SMALL).run([task.centres(33, 0)])
@@ -264,7 +317,7 @@ def test_without_sums_a_state_forgets_them(make_device):
     assert near.tolist() == task.expected(points[0]).distance
 
 
-@pytest.mark.parametrize("sizes", [FUSED, FUSED_SMALL, TILED])
+@pytest.mark.parametrize("sizes", [FUSED, FUSED_SMALL, STAGED, TILED])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_parts_and_sums_are_carried_in_time(make_device, sizes, sign):
     # w x = 1 - 2**-46, which rounds up to 2**40 on its scale: the largest term, thousands of times in one cluster.
@@ -285,7 +338,7 @@ def test_parts_and_sums_are_carried_in_time(make_device, sizes, sign):
     assert found.moved == 0
 
 
-@pytest.mark.parametrize("sizes", [FUSED, TILED])
+@pytest.mark.parametrize("sizes", ROUTES)
 def test_sums_leave_64_bits(make_device, sizes):
     n = 3000
     task = Task("normal", "integer", n, 1, 0)
@@ -302,7 +355,7 @@ def test_sums_leave_64_bits(make_device, sizes):
         assert found.sums.inertia.to_fractions()[0] == n * (2**31 - 1) * 2.0**-46
 
 
-@pytest.mark.parametrize("sizes", [FUSED, TILED])
+@pytest.mark.parametrize("sizes", ROUTES)
 @pytest.mark.parametrize("weighting", ["integer", "real"])
 def test_rows_of_weight_zero_get_a_label_and_count_nowhere(make_device, sizes, weighting):
     task = Task("normal", weighting, 300, 5, 5)
@@ -317,7 +370,7 @@ def test_rows_of_weight_zero_get_a_label_and_count_nowhere(make_device, sizes, w
     assert found.moved == 300
 
 
-@pytest.mark.parametrize("sizes", [FUSED, TILED])
+@pytest.mark.parametrize("sizes", ROUTES)
 @pytest.mark.parametrize(
     ("value", "weights", "message"),
     [
@@ -349,7 +402,7 @@ def test_what_the_scan_should_have_refused_is_refused(make_device, sizes, value,
     assert here.memo.known == [False]
 
 
-@pytest.mark.parametrize("sizes", [FUSED, TILED])
+@pytest.mark.parametrize("sizes", ROUTES)
 def test_a_distance_beyond_float32_has_no_inertia(make_device, sizes):
     task = Task("normal", "none", 3, 1, 0)
     task.block = np.array([[0, 1, 1.9]], np.float32)
@@ -413,12 +466,12 @@ def test_launches_fit_the_rows_and_share_one_read(make_device):
     shared = 17 * 4 * 5 * 4 + 48 * len(ks) + 8 * 6 + 16 * slots
     assert device.launches == [
         LaunchRecord("assign_rows<NONE, u8>", (2, 1, 1), (256, 1, 1), shared),
-        LaunchRecord("assign_merge", (-(-slots // 32), 1, 1), (64, 1, 1), 64 * 16),
+        LaunchRecord("assign_merge<NONE>", (-(-slots // 32), 1, 1), (64, 1, 1), 64 * 16),
     ]
     device.launches.clear()
     device.props = replace(PROPS, max_shared=shared - 1)
     here.run([task.centres(k, 1) for k in ks], inertia=True)
-    assert [launch.kernel for launch in device.launches] == ["assign_rows<NONE, u8>", "assign_merge"] * 2
+    assert kernels_of(device) == ["assign_rows", "assign_merge"] * 2
 
 
 def test_a_tile_of_centres_is_no_wider_than_the_clusters_ask_for():
@@ -432,3 +485,59 @@ def test_few_clusters_get_copies_that_keep_lanes_apart(make_device):
     OnDevice(device, task, [2], FUSED).run([task.centres(2, 0)])
     # 2 clusters x 7 entries + rows that moved: 8 bytes wide and 32 copies of two parts.
     assert device.launches[0].shared == 4 * 5 * 4 + 48 + 8 * 6 + 15 * (8 + 32 * 8)
+
+
+def test_no_block_gets_more_rows_than_64_bits_take():
+    sizes = AssignSizes()
+    assert [sizes.along(n, 1024, 264) for n in (0, 1, 1024, 1025, 10**7)] == [1, 1, 1, 2, 264]
+    assert sizes.along(10**10, 1024, 264) == 2385  # 9,765,625 tiles, 4,096 a block
+    assert AssignSizes(threads=32, reach=64).along(100, 32, 1) == 2
+
+
+KIB = 1 << 10
+NONE, INTEGER, REAL = (Want(mode, WANT_SUMS | WANT_INERTIA) for mode in WeightMode)
+
+
+@pytest.mark.parametrize(
+    ("k", "d", "want", "limit", "rows", "a_thread", "k_tile"),
+    [
+        (64, 96, NONE, 227 * KIB, 64, 2, 8),  # two blocks
+        (64, 96, NONE, 163 * KIB, 64, 2, 8),  # one
+        (64, 96, NONE, 99 * KIB, 32, 1, 8),
+        (64, 96, NONE, 64 * KIB, None, None, None),
+        (64, 96, NONE.without_sums(), 64 * KIB, 64, 2, 8),
+        (64, 96, INTEGER, 163 * KIB, 64, 2, 8),
+        (64, 96, INTEGER, 99 * KIB, None, None, None),
+        (64, 96, REAL, 227 * KIB, 32, 1, 8),
+        (16, 96, NONE, 227 * KIB, 128, 2, 4),
+        (64, 64, NONE, 163 * KIB, 64, 2, 8),
+        (8, 96, NONE, 163 * KIB, 128, 1, 4),
+        (8, 256, NONE, 64 * KIB, 32, 1, 4),
+        (2, 65, NONE, 163 * KIB, 256, 1, 4),
+    ],
+)
+def test_the_tile_of_rows_is_the_largest_that_leaves_room_or_fits(k, d, want, limit, rows, a_thread, k_tile):
+    found = plan_staged(k, d, want, AssignSizes(), limit)
+    assert (found and (found.rows, found.a_thread, found.k_tile)) == (rows and (rows, a_thread, k_tile))
+
+
+def test_the_border_of_the_staged_route():
+    """What the head of assign_staged.cu says of it."""
+
+    def most(want, limit):
+        return max(96 * k for k in range(1, 1000) if plan_staged(k, 96, want, AssignSizes(), limit * KIB))
+
+    for limit, product in ((64, 4_000), (99, 7_000), (163, 12_000), (227, 17_500)):
+        assert 0.95 * product < most(NONE, limit) < 1.05 * product
+        assert 0.57 * product < most(INTEGER, limit) < 0.63 * product
+        assert 2.8 * product < most(NONE.without_sums(), limit) < 3.3 * product
+
+
+def test_a_staged_launch_has_the_shared_bytes_of_its_layout(make_device):
+    task = Task("normal", "none", 300, 5, 2)
+    device = make_device()
+    OnDevice(device, task, [6], STAGED).run([task.centres(6, 0)], inertia=True)
+    # 8 centres; 6 x 7 sums; 33 extras of 8 + 8; scales; 256 rows: weight, two shares of near and label, old; values.
+    shared = 8 * 5 * 4 + 6 * 7 * 8 + 33 * 16 + 5 * 8 + 256 * (8 + 2 * 8 + 4) + 5 * 257 * 4
+    assert device.launches[0] == LaunchRecord("assign_staged<NONE, u8>", (2, 1, 1), (256, 1, 1), shared)
+    assert plan_staged(6, 5, NONE, STAGED, PROPS.optin_shared) == Staged(256, 2, 4, shared)

@@ -78,7 +78,15 @@ def _moments(d: int, mode: WeightMode) -> Case:
 
 
 def _assign(
-    d: int, k: int, *, passes: int, models: int = 1, mode: WeightMode = WeightMode.NONE, limit: float = 1.15
+    d: int,
+    k: int,
+    *,
+    passes: int,
+    models: int = 1,
+    mode: WeightMode = WeightMode.NONE,
+    kernel: str = "assign_rows",
+    n: int = 16_384,
+    limit: float = 1.15,
 ) -> Case:
     """The first pass over a partition, or one in which one row of twenty changes its cluster."""
 
@@ -98,8 +106,7 @@ def _assign(
     several = f" {models} models" if models > 1 else "" if mode is WeightMode.NONE else f" {mode.name}"
     weight = _WEIGHT_BYTES[mode]
     return Case(
-        f"assign d={d} k={k}{several}, {kind}", "assign_rows" if d <= 64 else "assign_labels",
-        run, 16_384, 10_000_000,
+        f"assign d={d} k={k}{several}, {kind}", kernel, run, n, 10_000_000,
         compulsory=lambda n: (4 * d + models + weight) * n,
         work=lambda n: Work(float32=2.0 * n * d * k * models, float64=3.0 * n * d * models * (passes == 1)),
         limit=limit,
@@ -353,7 +360,13 @@ CASES = (
     *(_assign(d, k, passes=passes) for d, k in ((8, 4), (8, 8), (16, 16), (32, 4), (32, 32)) for passes in (1, 2)),
     _assign(8, 8, passes=1, models=3),
     *(_assign(8, 8, passes=1, mode=mode) for mode in (WeightMode.INTEGER, WeightMode.REAL)),
-    _assign(96, 64, passes=1, limit=4.5),  # goes over x for every 32 centres and for the sums: bound by arithmetic
+    # Of d 8 .. 32 and k 4 .. 32 the worst, mode by mode.
+    *(_assign(8, 32, passes=2, mode=mode, n=20_480) for mode in WeightMode),
+    _assign(8, 32, passes=1, mode=WeightMode.REAL, n=20_480),
+    # Rows in shared memory; then, on the far side of the border, labels so and x once more for the sums.
+    *(_assign(96, 64, passes=passes, kernel="assign_staged", limit=1.3) for passes in (1, 2)),
+    _assign(96, 64, passes=1, mode=WeightMode.INTEGER, kernel="assign_staged", limit=1.3),
+    _assign(96, 136, passes=1, kernel="assign_staged", n=8192, limit=2.3),
     *(_distance(16, metric) for metric in ("euclidean", "cosine")),
     _silhouette(8, 8),
     _silhouette(2, 2, n=256),

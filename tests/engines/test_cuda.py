@@ -378,12 +378,13 @@ class WoodenModule:
                 raise self.cupy.error
             self.cupy.launches.append((symbol, grid, block, args, shared_mem))
 
+        launch.ptr = f"pointer to {symbol}"
         return launch
 
 
 class WoodenCupy:
     def __init__(self):
-        self.error, self.launches, self.freed, self.full = None, [], 0, 0
+        self.error, self.launches, self.attributes, self.freed, self.full = None, [], [], 0, 0
         pool = SimpleNamespace(free_all_blocks=self.free)
         self.get_default_memory_pool = self.get_default_pinned_memory_pool = lambda: pool
         self.cuda = SimpleNamespace(
@@ -393,10 +394,15 @@ class WoodenCupy:
             alloc_pinned_memory=bytearray,
             nvrtc=WoodenNvrtc(),
             function=SimpleNamespace(Module=lambda: WoodenModule(self)),
+            driver=SimpleNamespace(
+                CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8,
+                funcSetAttribute=lambda *given: self.attributes.append(given),
+            ),
             runtime=SimpleNamespace(
                 getDeviceProperties=lambda ordinal: {
                     "name": b"Wood", "major": 9, "minor": 0, "multiProcessorCount": 2,
                     "maxThreadsPerBlock": 1024, "sharedMemPerBlock": 49152, "totalGlobalMem": 1 << 30,
+                    "sharedMemPerBlockOptin": 232448,
                 }
             ),
         )  # fmt: skip
@@ -434,7 +440,8 @@ def wood():
 def test_properties(wood):
     props = wood[1].props
     assert (props.name, props.architecture, props.multiprocessors) == ("Wood", 90, 2)
-    assert (props.max_threads, props.max_shared, props.total_memory) == (1024, 49152, 1 << 30)
+    assert (props.max_threads, props.max_shared, props.optin_shared) == (1024, 49152, 232448)
+    assert props.total_memory == 1 << 30
 
 
 def test_a_module_is_compiled_once(wood):
@@ -506,6 +513,16 @@ def test_launches_pass_on_what_they_are_given(wood):
     array = device.empty(3, np.float32)
     device.module("source", ["f"])["f"]((2,), (32, 1, 1), [array, np.int64(3)], shared=8)
     assert cupy.launches == [("_Zf", (2,), (32, 1, 1), (array, np.int64(3)), 8)]
+    assert cupy.attributes == []
+
+
+def test_a_launch_opts_in_to_the_shared_memory_that_it_needs(wood):
+    cupy, device = wood
+    kernel = device.module("source", ["f"])["f"]
+    for shared in (49_152, 49_153):
+        kernel((1,), (32,), (), shared=shared)
+    assert cupy.attributes == [("pointer to _Zf", 8, 232448)]
+    assert [launch[-1] for launch in cupy.launches] == [49_152, 49_153]
 
 
 def test_arrays_go_up_and_down(wood):
@@ -576,7 +593,7 @@ def test_a_launch_beyond_the_device_says_what_it_asked_for(wood):
     kernel = device.module("source", ["f"])["f"]
     cupy.error = CUDADriverError("CUDA_ERROR_INVALID_VALUE: invalid argument")
     with pytest.raises(
-        ContractError, match=r"block \(2048,\), 9 shared bytes; Wood has 1024 threads and 49152"
+        ContractError, match=r"block \(2048,\), 9 shared bytes; Wood has 1024 threads and 232448"
     ):
         kernel((1,), (2048,), (), shared=9)
 

@@ -15,7 +15,13 @@ from gpuseg.engines import launch
 from gpuseg.errors import ContractError
 
 PROPS = launch.DeviceProps(
-    "test", 80, multiprocessors=4, max_threads=1024, max_shared=48 << 10, total_memory=1 << 30
+    "test",
+    80,
+    multiprocessors=4,
+    max_threads=1024,
+    max_shared=48 << 10,
+    optin_shared=163 << 10,
+    total_memory=1 << 30,
 )
 
 

@@ -1,6 +1,6 @@
 """What a device keeps of several models between passes (room: engines): labels and exact sums that never leave it.
 
-Used by :mod:`gpuseg.engines.device.assign`; its layout is that of ``kernels/assign.cu``.
+Used by :mod:`gpuseg.engines.device.assign_launch`; its layout is that of ``kernels/assign_merge.cu``.
 """
 
 from __future__ import annotations
