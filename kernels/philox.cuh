@@ -35,7 +35,6 @@ __device__ inline double uniform53(u64 bits) { return __dmul_rn((double)(bits >>
 __device__ inline u64 claim_places(u64* counter, bool drawn) {
     u32 lane = threadIdx.x % WARP;
     u32 votes = __ballot_sync(FULL_WARP, drawn);
-    u64 place = 0;
-    if (lane == 0 && votes != 0) place = atomicAdd(counter, (u64)__popc(votes));
+    u64 place = lane == 0 && votes != 0 ? atomicAdd(counter, (u64)__popc(votes)) : 0;
     return __shfl_sync(FULL_WARP, place, 0) + (u64)__popc(votes & ((1u << lane) - 1));
 }

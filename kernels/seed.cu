@@ -21,7 +21,7 @@
 // Order      none that matters: integer sums. The rows that are drawn are put in order by the host.
 // Bytes      potentials_each 12 n + weights; seed_candidates 4 n d + 4 n + weights a group of candidates, 4 n k written;
 //            draw_rows 8 n + weights, 16 a row found; take_columns a sector a value
-// Limits     n < 2^40, d < 2^26; sums of potentials below 2^63
+// Limits     n < 2^40, d < 2^26, k < 2^30; sums of potentials below 2^63
 #include "pairs.cuh"
 #include "philox.cuh"
 
@@ -61,7 +61,7 @@ __global__ void seed_candidates(const float* __restrict__ x, i64 n, i64 stride, 
     Wide* scratch = (Wide*)shared_bytes();
     float* panel = (float*)(shared_bytes() + BLOCK_SUM_BYTES);
     bool whole = d <= features;
-    for (i64 first = blockIdx.y * POINTS; first < k; first += gridDim.y * POINTS) {
+    for (i32 first = blockIdx.y * POINTS; first < k; first += gridDim.y * POINTS) {
         u64 sum[POINTS];
 #pragma unroll
         for (i32 p = 0; p < POINTS; ++p) sum[p] = 0;

@@ -149,6 +149,7 @@ def silhouette(make: MakeDevice) -> None:
     for exponent in (-150, 0, 124):
         tests.test_scales_beyond_float32(make, exponent)
     tests.test_scales_beyond_float32_leave_equal_rows_at_no_distance(make, 190)
+    tests.test_others_before_and_behind_all_clusters_count_nowhere(make)
     tests.test_distances_beyond_their_scale_are_refused(make, 2.0**51)
     tests.test_no_size_and_no_order_changes_a_sum(make, "mixed", "random")
     tests.test_rows_on_their_centres_are_0_and_rows_far_from_others_1(make)

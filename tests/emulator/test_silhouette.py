@@ -92,6 +92,14 @@ def test_sums_equal_the_oracle_and_the_cpu_engine(
     assert np.array_equal(found, on_cpu(rows, others, starts, exponent))
 
 
+def test_others_before_and_behind_all_clusters_count_nowhere(make_device):
+    rows, starts = table("normal", 40, 3, 1), np.array([0, 5, 20, 33, 40])
+    exponent = exponent_of(rows, rows)
+    for sizes in SIZES:
+        found = on_device(make_device(), rows, rows, starts[1:4].copy(), exponent, sizes)
+        assert np.array_equal(found, on_cpu(rows, rows, starts, exponent)[:, 1:3])
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("kind", ["mixed", "offset"])
 def test_no_size_and_no_order_changes_a_sum(make_device, kind, order):
