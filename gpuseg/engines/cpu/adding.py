@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpuseg.engines.cpu.bits import bits_f32, bits_f64
 from gpuseg.engines.cpu.jit import kernel
+from gpuseg.engines.cpu.memory import add_at, add_fixed, copy_element
 from gpuseg.engines.cpu.nearest import LANES, ZERO
 from gpuseg.engines.cpu.preparing import (
     BLOCK_MASS,
@@ -19,7 +21,8 @@ from gpuseg.engines.cpu.preparing import (
     add_to_bins,
     close_bins,
 )
-from gpuseg.engines.cpu.simd import add_at, add_fixed, bits_f32, bits_f64, copy_element, load, turn_to_rows
+from gpuseg.engines.cpu.simd import load
+from gpuseg.engines.cpu.turning import turn_to_rows
 
 BIN_MASS = np.int64(1 << 31)
 LOW16 = np.int64((1 << 16) - 1)

@@ -7,27 +7,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpuseg.engines.cpu.bits import bits_f64, fma32
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.preparing import MAGIC, MAGIC_BITS, WEIGHT_INTEGER, WEIGHT_NONE
-from gpuseg.engines.cpu.simd import (
-    absolute,
-    add,
+from gpuseg.engines.cpu.simd import absolute, add, fma, less, load, select, splat, store, sub
+from gpuseg.engines.cpu.wide import (
     add_f64,
     add_i64,
-    bits_f64,
     bits_of,
     fixed_sqrt,
-    fma,
-    fma32,
-    less,
-    load,
     mul_f64,
-    select,
-    splat,
     splat_f64,
     splat_i64,
-    store,
-    sub,
     sum_i64,
     widen,
 )

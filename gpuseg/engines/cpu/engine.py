@@ -40,8 +40,9 @@ from gpuseg.engines.checks import (
 from gpuseg.engines.cpu import assigning, distances, labelled, preparing, reading, records, sampling
 from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, margins, paying_share
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
-from gpuseg.engines.cpu.simd import FEATURES, LANES
 from gpuseg.engines.cpu.slack import TILE
+from gpuseg.engines.cpu.turning import FEATURES
+from gpuseg.engines.cpu.vectors import LANES
 from gpuseg.errors import ContractError
 
 _NO_FLOATS = np.empty(0, np.float32)

@@ -7,31 +7,33 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpuseg.engines.cpu.bits import bits_f64
 from gpuseg.engines.cpu.distances import distance_rows
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.preparing import BLOCK_MASS, LOW20, MAGIC, MAGIC_BITS, add_shifted
 from gpuseg.engines.cpu.simd import (
-    add_f64,
-    add_i64,
-    bits_f64,
-    bits_of,
     both,
-    div_f64,
     equal_i32,
     less,
-    less_f64,
     load,
     load_labels,
-    mul_f64,
     select,
-    select_f64,
     select_i32,
     splat,
-    splat_f64,
     splat_i32,
+    store_labels,
+)
+from gpuseg.engines.cpu.wide import (
+    add_f64,
+    add_i64,
+    bits_of,
+    div_f64,
+    less_f64,
+    mul_f64,
+    select_f64,
+    splat_f64,
     splat_i64,
     store_f64,
-    store_labels,
     sub_f64,
     sum_i64,
     widen,

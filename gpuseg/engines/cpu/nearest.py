@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpuseg.engines.cpu.bits import trailing_zeros
 from gpuseg.engines.cpu.jit import kernel
+from gpuseg.engines.cpu.memory import copy_element
 from gpuseg.engines.cpu.simd import (
     changed,
-    copy_element,
     fma,
     less,
     load,
@@ -24,7 +25,6 @@ from gpuseg.engines.cpu.simd import (
     store,
     store_labels,
     sub,
-    trailing_zeros,
 )
 
 LANES = 16

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpuseg.engines.cpu.bits import bits_f32, bits_f64
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.simd import bits_f32, bits_f64
 
 TILE = 256
 MAGIC = np.float64(3 << 51)

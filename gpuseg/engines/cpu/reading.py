@@ -11,10 +11,7 @@ import numpy as np
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.preparing import BLOCK_MASS, MAGIC, add_shifted
 from gpuseg.engines.cpu.simd import (
-    FEATURES,
-    LANES,
     add,
-    add_f64,
     any_nonzero,
     equal_i32,
     larger,
@@ -22,19 +19,16 @@ from gpuseg.engines.cpu.simd import (
     load,
     load_labels,
     most_of,
-    mul_f64,
     select,
     smaller,
     splat,
-    splat_f64,
     splat_i32,
     store,
     sub,
-    sub_f64,
-    sum_of_whole,
-    turn_to_features,
-    widen,
 )
+from gpuseg.engines.cpu.turning import FEATURES, turn_to_features
+from gpuseg.engines.cpu.vectors import LANES
+from gpuseg.engines.cpu.wide import add_f64, mul_f64, splat_f64, sub_f64, sum_of_whole, widen
 
 TILE = 512
 """Rows that are turned, and then looked at while they are in the cache."""

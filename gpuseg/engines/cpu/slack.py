@@ -7,25 +7,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpuseg.engines.cpu.bits import count_bits, trailing_zeros
 from gpuseg.engines.cpu.jit import kernel
+from gpuseg.engines.cpu.memory import prefetch, take
 from gpuseg.engines.cpu.simd import (
     absolute,
     add,
-    count_bits,
     equal_i32,
     load,
     load_labels,
     mul,
     not_above,
-    prefetch,
     root,
     select,
     splat,
     splat_i32,
     store,
     sub,
-    take,
-    trailing_zeros,
 )
 
 LANES = 16
