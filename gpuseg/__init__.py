@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gpuseg import datasets, errors
     from gpuseg.cluster.kmeans import KMeans
+    from gpuseg.cluster.minibatch import MiniBatchKMeans
     from gpuseg.customers.cohorts import cohort_retention
     from gpuseg.customers.features import features
     from gpuseg.customers.reading.records import Transactions
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "KMeans",
+    "MiniBatchKMeans",
     "Transactions",
     "__version__",
     "choose_k",
@@ -46,6 +48,7 @@ __all__ = [
 # Where each public name lives; a module stands for itself.
 _HOMES = {
     "KMeans": "gpuseg.cluster.kmeans",
+    "MiniBatchKMeans": "gpuseg.cluster.minibatch",
     "Transactions": "gpuseg.customers.reading.records",
     "choose_k": "gpuseg.quality.choose_k",
     "cohort_retention": "gpuseg.customers.cohorts",

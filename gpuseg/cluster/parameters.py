@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.moments import LARGEST
 from gpuseg.errors import InputError
 
 SEEDINGS = ("k-means++", "k-means||")
@@ -106,6 +107,25 @@ def check_manners(
 def n_rounds(init_max_iter: Any) -> Any:
     """Rounds of k-means|| at most; None, dask-ml's default, stands for ours."""
     return DEFAULT_ROUNDS if init_max_iter is None else init_max_iter
+
+
+def check_reach(reach: Any) -> None:
+    """Refuse a reach of a stream that is neither None nor made of positive numbers that values may have.
+
+    Raises
+    ------
+    InputError
+        Names the value and what is allowed.
+    """
+    if reach is None:
+        return
+    try:
+        given = np.asarray(reach, np.float64)
+    except (TypeError, ValueError):
+        given = np.full(1, np.nan)
+    if not ((given > 0) & (given <= LARGEST)).all():
+        msg = f"reach={reach!r} must be above 0 and at most 2**50, or so for each feature; None: by the first batch"
+        raise InputError(msg)
 
 
 def is_whole(value: Any) -> bool:

@@ -7,7 +7,7 @@ import dask.dataframe as dd
 import numpy as np
 import pytest
 
-from gpuseg import KMeans, cohort_retention, datasets, read_transactions, silhouette_samples
+from gpuseg import KMeans, MiniBatchKMeans, cohort_retention, datasets, read_transactions, silhouette_samples
 from gpuseg.errors import EngineUnavailableError
 from gpuseg.graph.cuda_workers import cuda_workers
 from tests.cluster.kinds import Answer, cut, rows_of, weights_of
@@ -61,6 +61,20 @@ def test_a_fit_with_a_minimum_size(weights):
     wanted = model("cpu", **parameters).fit(X, sample_weight=w)
     assert Answer.of(fitted) == Answer.of(wanted)
     assert fitted.size_changes_ == wanted.size_changes_ != ()
+
+
+@pytest.mark.parametrize("weights", ["none", "real"])
+def test_a_stream(weights):
+    X, w = rows_of("float64"), weights_of(weights)
+    found = []
+    for name in ("emulated", "cpu"):
+        stream = MiniBatchKMeans(4, random_state=2, n_init=1, engine=name).fit(X, sample_weight=w)
+        stream.partial_fit(
+            da.from_array(X + 1, chunks=(50, 4)), sample_weight=w if w is None else da.from_array(w)
+        )
+        found.append({key: array.tobytes() for key, array in stream.to_arrays().items()})
+        found[-1]["labels"] = stream.labels_.compute().tobytes()
+    assert found[0] == found[1]
 
 
 def test_more_clusters_than_distinct_rows():
