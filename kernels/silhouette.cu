@@ -10,7 +10,7 @@
 //            y            float32 [d, m]  others, ordered by cluster, likewise `y_stride` apart
 //            starts       int64 [k + 1]   cluster c is columns starts[c] to starts[c + 1] of y; ascending in 0 .. m
 //            scale        float           a power of two
-//            labels       uint8, uint16 or int32 [n]; written, not read, with `labelling`
+//            labels       uint8, uint16 or int32 [n]; written, not read, with `labelling`. So k < 2^31
 //            centres      float32 [d, k]  feature-major, `centre_stride` apart
 //            spread       float64 [k]     mean squared distance of a cluster's rows to their mean
 //            counts       int64 [k]       its rows
@@ -131,7 +131,7 @@ __global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 strid
         }
         if (whole) stage_rows(tile, x, n, stride, base, 0, d);
 
-        for (i64 first = 0; first < k; first += POINTS) {
+        for (i32 first = 0; first < k; first += POINTS) {
             float acc[ROWS][POINTS];
             clear_chains(acc);
             for (i32 low = 0; low < d; low += features) {
@@ -142,7 +142,7 @@ __global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 strid
             }
 #pragma unroll
             for (i32 p = 0; p < POINTS; ++p) {
-                i32 c = (i32)first + p;
+                i32 c = first + p;
                 if (c >= k) continue;
                 bool empty = counts[c] == 0;
                 double more = spread[c];
@@ -154,11 +154,10 @@ __global__ void square_silhouettes(const float* __restrict__ x, i64 n, i64 strid
                     if (labelling ? closer || c == 0 : c == own[r]) {
                         if (closer) best[r] = acc[r][p];
                         own[r] = c;
-                        // The nearest so far is one of the others now.
-                        if (mine[r] < nearest[r]) nearest[r] = mine[r];
+                        nearest[r] = min(nearest[r], mine[r]);  // the nearest so far is one of the others now
                         mine[r] = mean;
-                    } else if (mean < nearest[r]) {
-                        nearest[r] = mean;
+                    } else {
+                        nearest[r] = min(nearest[r], mean);
                     }
                 }
             }
