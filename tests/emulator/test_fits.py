@@ -7,7 +7,15 @@ import dask.dataframe as dd
 import numpy as np
 import pytest
 
-from gpuseg import KMeans, MiniBatchKMeans, cohort_retention, datasets, read_transactions, silhouette_samples
+from gpuseg import (
+    KMeans,
+    MiniBatchKMeans,
+    choose_k,
+    cohort_retention,
+    datasets,
+    read_transactions,
+    silhouette_samples,
+)
 from gpuseg.errors import EngineUnavailableError
 from gpuseg.graph.cuda_workers import cuda_workers
 from tests.cluster.kinds import Answer, cut, rows_of, weights_of
@@ -75,6 +83,20 @@ def test_a_stream(weights):
         found.append({key: array.tobytes() for key, array in stream.to_arrays().items()})
         found[-1]["labels"] = stream.labels_.compute().tobytes()
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_choice_of_k(metric, lazy):
+    X = rows_of("float32")
+    given = da.from_array(X, chunks=(70, X.shape[1])) if lazy else X
+    found = choose_k(given, range(2, 6), metric=metric, engine="emulated")
+    wanted = choose_k(X, range(2, 6), metric=metric, engine="cpu")
+    assert found.evidence == wanted.evidence
+    assert [Answer.of(one) for one in found.models.values()] == [
+        Answer.of(one) for one in wanted.models.values()
+    ]
+    assert "DeviceEngine" in engine.built
 
 
 def test_more_clusters_than_distinct_rows():
