@@ -34,7 +34,7 @@ from tests.emulator.cards import Work
 from tests.emulator.counting import Case
 from tests.emulator.device import PROPS, EmulatedDevice
 
-WHOLE_CARD = replace(PROPS, multiprocessors=132, max_shared=227 << 10)
+WHOLE_CARD = replace(PROPS, multiprocessors=132, optin_shared=227 << 10)
 """An H100: what a block costs counts as often as such a card has blocks."""
 
 
@@ -161,9 +161,19 @@ def _square_silhouettes(d: int, k: int, *, labelling: bool = False) -> Case:
 
 
 def _label_moments(
-    d: int, k: int, *, n: int = 16_384, props: DeviceProps = PROPS, cache: str = "L1", note: str = ""
+    d: int,
+    k: int,
+    *,
+    n: int = 16_384,
+    props: DeviceProps = PROPS,
+    cache: str = "L1",
+    tiled: bool = False,
+    note: str = "",
 ) -> Case:
-    """Labels are read once for each tile of features: where that is often, from the cache that a launch shares."""
+    """Labels are read once for each tile of features: where that is often, from the cache that a launch shares.
+
+    With clusters in tiles, too, a warp's load asks for the rows of one tile only, here and there.
+    """
 
     def run(device: EmulatedDevice, n: int) -> None:
         device.props = props
@@ -174,7 +184,7 @@ def _label_moments(
     return Case(
         f"moments of clusters d={d} k={k}{note}", "label_sums", run, n, 10_000_000,
         compulsory=lambda n: (4.0 * d + 1) * n,
-        work=lambda n: Work(float64=3.0 * d * n), cache=cache,
+        work=lambda n: Work(float64=3.0 * d * n), cache=cache, scattered=tiled,
     )  # fmt: skip
 
 
@@ -377,7 +387,7 @@ CASES = (
     _label_moments(2, 2, n=4096),
     _label_moments(8, 8, n=4096, props=WHOLE_CARD, note=", 4,096 rows on a whole card"),
     _label_moments(8, 32, n=65_536, props=WHOLE_CARD, cache="L2", note=" on a whole card"),
-    _label_moments(8, 100, n=32_768, props=WHOLE_CARD, cache="L2", note=" on a whole card"),
+    _label_moments(8, 100, n=32_768, props=WHOLE_CARD, cache="L2", tiled=True, note=" on a whole card"),
     *(_scan(8, row_major=row_major) for row_major in (True, False)),
     _scan(8, row_major=True, weighted=True),
     _centre(8),
