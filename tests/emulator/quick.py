@@ -31,6 +31,7 @@ REFUSED: tuple[tuple[float, Any, str], ...] = (
     (-2.0, None, "does not fit its fixed-point scale"),
     (1.0, np.array([1, -1], np.int64), "weight is negative"),
     (1.0, np.array([1, 2**31], np.int64), "weight is negative"),
+    (1.0, np.array([1, 2**32], np.int64), "weight is negative"),
     (1.0, np.array([1, np.inf], np.float32), "weight is negative"),
     (1.0, np.array([1, -1e-45], np.float32), "weight is negative"),
 )
@@ -195,6 +196,7 @@ def _assigned(make: MakeDevice, tests: Tests, sizes: Any) -> None:
         tests.test_remembering_changes_no_bit(make, weighting, sizes)
     for weighting in ("integer", "real"):
         tests.test_rows_of_weight_zero_get_a_label_and_count_nowhere(make, sizes, weighting)
+    tests.test_more_partials_than_the_merge_has_warps(make, sizes)
 
 
 def _refused(make: MakeDevice, tests: Tests, sizes: Any) -> None:

@@ -283,6 +283,15 @@ def test_more_tiles_than_the_grid_takes(make_device, monkeypatch):
     assert all_same(found, task.on_cpu([task.centres(33, 0)], [AssignState.fresh(100, 33)]))
 
 
+@pytest.mark.parametrize("sizes", [FUSED_SMALL, STAGED_SMALL, TILED_SMALL])
+def test_more_partials_than_the_merge_has_warps(make_device, sizes):
+    task = Task("normal", "integer", 3000, 3, 6)
+    device = make_device(props=replace(PROPS, multiprocessors=40))
+    found = OnDevice(device, task, [5], sizes).run([task.centres(5, 0)])
+    assert device.launches[0].grid[0] > device.launches[-1].block[0] // 32
+    assert all_same(found, task.on_cpu([task.centres(5, 0)], [AssignState.fresh(3000, 5)]))
+
+
 @pytest.mark.parametrize("weighting", ["none", "real"])
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_verb_takes_the_states_of_any_engine(make_device, weighting, order):
