@@ -33,7 +33,13 @@ PERIODS = 36
 SAMPLED = 1 / 32
 """Share of the rows that a draw takes."""
 
-SHAPES = {(8, 8): "assign_rows", (16, 16): "assign_rows", (32, 32): "assign_rows", (64, 64): "assign_staged"}
+SHAPES = {
+    (8, 8): "assign_rows",
+    (16, 16): "assign_rows",
+    (32, 32): "assign_rows",
+    (64, 64): "assign_staged",
+    (128, 512): "assign_labels",
+}
 """Features and clusters of the assignment passes, and the kernel that they go to."""
 
 
