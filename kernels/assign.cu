@@ -66,7 +66,7 @@ __global__ BOUNDS void assign_rows(const float* __restrict__ x, const typename W
         Weight weight[ROWS];
 #pragma unroll
         for (i32 r = 0; r < ROWS; ++r) {
-            i64 i = low + (i64)r * blockDim.x + threadIdx.x;
+            i64 i = low + r * blockDim.x + threadIdx.x;
             weight[r] = i < n ? weight_of<MODE>(w, i, errors) : (Weight)0;
 #pragma unroll
             for (i32 f = 0; f < FEATURES; ++f) value[r][f] = i < n ? x[f * stride + i] : 0.0f;
@@ -95,7 +95,7 @@ __global__ BOUNDS void assign_rows(const float* __restrict__ x, const typename W
             const i32 extra = clusters * entries + m * extras;
 #pragma unroll
             for (i32 r = 0; r < ROWS; ++r) {
-                i64 i = low + (i64)r * blockDim.x + threadIdx.x;
+                i64 i = low + r * blockDim.x + threadIdx.x;
                 Label* at = labels + one.label_row * n + i;
                 i32 old = i < n && one.known ? (i32)*at : -1;
                 bool moved = i < n && old != label[r];

@@ -188,8 +188,8 @@ __device__ inline void put_mass(const Ledger<MODE>& ledger, i32* to, i32* from, 
         if (from) ledger.put(from, wide(-w));
     } else {
         BinPart one = bin_part(w);
-        if (to) ledger.put(to + one.bin, (i64)one.part);
-        if (from) ledger.put(from + one.bin, -(i64)one.part);
+        if (to) ledger.put(to + one.bin, one.part);
+        if (from) ledger.put(from + one.bin, negative(one.part));
     }
 }
 
@@ -210,7 +210,8 @@ __device__ inline void add_inertia(const Ledger<MODE>& ledger, i32 entry, float 
         counts = false;
     }
     BinPart one = bin_part(d2);
-    Wide term = MODE == INTEGER ? wide_product((i64)one.part, (i64)w) : Wide{0, one.part};
+    Wide term = Wide{0, one.part};
+    if constexpr (MODE == INTEGER) term = wide_product(one.part, w);
     u32 left = __ballot_sync(FULL_WARP, counts);
     while (left != 0) {
         i32 bin = __shfl_sync(FULL_WARP, one.bin, __ffs((i32)left) - 1);

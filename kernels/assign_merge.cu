@@ -26,8 +26,8 @@ __global__ void assign_merge(const i64* __restrict__ partial, i64 blocks, i32 si
             i32 e = low + lane;
             Wide sum = wide_zero();
             if (e < size)
-                for (i64 b = warp; b < blocks; b += warps) {
-                    const i64* part = partial + ((i64)t * blocks + b) * size * Ledger<MODE>::PLANES + e;
+                for (i32 b = warp; b < blocks; b += warps) {
+                    const i64* part = partial + (t * blocks + b) * size * Ledger<MODE>::PLANES + e;
                     if (MODE == INTEGER) sum = wide_add(sum, Wide{part[size], (u64)part[0]});
                     else sum = wide_add(sum, wide(part[0]));
                 }
@@ -40,8 +40,8 @@ __global__ void assign_merge(const i64* __restrict__ partial, i64 blocks, i32 si
                 } else {
                     i32 m = 0;
                     i32 tiles_k = ((i32)model[n_models - 1].cluster + (i32)model[n_models - 1].k + tile_k - 1) / tile_k;
-                    i64 c = (i64)(t % tiles_k) * tile_k + e / tile_e;
-                    i64 entry = (i64)(t / tiles_k) * tile_e + e % tile_e;
+                    i32 c = t % tiles_k * tile_k + e / tile_e;
+                    i32 entry = t / tiles_k * tile_e + e % tile_e;
                     while (m + 1 < n_models && model[m + 1].cluster <= c) ++m;
                     if (c - model[m].cluster < model[m].k && entry < entries) {
                         i64 at = model[m].remembered + (c - model[m].cluster) * entries + entry;

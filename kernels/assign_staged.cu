@@ -18,8 +18,8 @@
 //            rows or more; in all gpuseg.engines.device.assign_plan. Border under NONE, about: k d = 4,000 in 64 KiB
 //            (sm_75), 7,000 in 99 (sm_86, 89, 120), 12,000 in 163 (sm_80), 17,500 in 227 (sm_90, 100); six tenths of it
 //            under INTEGER, three times it without sums. What does not fit goes through assign_tiles.cu.
-// Order      none that matters (assign.cuh). A warp owns 32 entries of every so manieth cluster and adds the rows of a tile
-//            to them with lane = entry: no two threads meet, no atomics. Extras by 32-bit atomics in shared memory.
+// Order      none that matters (assign.cuh). A warp owns entries of every so manieth cluster and adds the rows of a tile to
+//            them with lane = entry: no two threads meet, no atomics. Extras by 32-bit atomics in shared memory.
 // Bytes      4 n d, weights (8 n or 4 n), labels once (twice where remembered), 4 n for distances; centres and 8 bytes an
 //            entry (16 under INTEGER) once a block.
 #include "assign.cuh"
@@ -38,17 +38,17 @@ template <i32 MODE> struct Tile {
 
     i32 rows, pitch, shares;  // `shares` threads share out the centres of a row
     Weight* weight;           // [rows]
-    float* near;              // [shares, rows]: to the nearest of a share's centres
-    i32* label;               // [shares, rows]: which one; then share 0's is the row's cluster, -1 where nothing changes
+    u64* near;                // [shares, rows]: d2 to the nearest of a share's centres, as bits, above its number
+    i32* now;                 // [rows]: the cluster that a row is added to, -1 for none
     i32* old;                 // [rows]: the cluster that it leaves, -1 for none
     float* value;             // [d, pitch]
 
     __device__ void begin(void* memory, i32 n_rows) {
         rows = n_rows, pitch = n_rows + 1, shares = (i32)blockDim.x * ROWS / n_rows;
         weight = (Weight*)memory;
-        near = (float*)(weight + rows);
-        label = (i32*)(near + shares * rows);
-        old = label + shares * rows;
+        near = (u64*)(weight + rows);
+        now = (i32*)(near + shares * rows);
+        old = now + rows;
         value = (float*)(old + rows);
     }
 
@@ -87,22 +87,15 @@ template <i32 MODE> struct Tile {
             for (i32 r = 0; r < ROWS; ++r) nearest_of<K_TILE>(acc[r], c, best[r], nearest[r]);
         }
 #pragma unroll
-        for (i32 r = 0; r < ROWS; ++r) {
-            near[share * rows + row + r * WARP] = best[r];
-            label[share * rows + row + r * WARP] = nearest[r];
-        }
+        for (i32 r = 0; r < ROWS; ++r)
+            near[share * rows + row + r * WARP] = (u64)__float_as_uint(best[r]) << 32 | (u32)nearest[r];
     }
 
-    // The nearest of all shares; of equals the lowest.
-    __device__ float settle(i32 r, i32& found) const {
-        float best = near[r];
-        found = label[r];
-        for (i32 s = 1; s < shares; ++s) {
-            float other = near[s * rows + r];
-            i32 its = label[s * rows + r];
-            if (other < best || (other == best && its < found)) best = other, found = its;
-        }
-        return best;
+    // The nearest of all shares, of equals the lowest: no distance is negative, so that its bits are in its order.
+    __device__ u64 settle(i32 r) const {
+        u64 least = near[r];
+        for (i32 s = 1; s < shares; ++s) least = min(least, near[s * rows + r]);
+        return least;
     }
 };
 
@@ -122,24 +115,23 @@ __device__ inline typename TermOf<MODE>::type mass_term(typename WeightOf<MODE>:
 __device__ inline void add_to(i64& sum, i64 term) { sum += term; }
 __device__ inline void add_to(Wide& sum, Wide term) { sum = wide_add(sum, term); }
 
-// The rows of a tile that changed, into the owned entries of a ledger: unit of work u is entries 32 (u % chunks) .. of the
-// clusters c with c % classes = u / chunks.
+// The rows of a tile that changed, into the owned entries of a ledger: a warp has 32 entries of every `classes`-th cluster,
+// and where warps are few the entries after these.
 template <i32 MODE>
 __device__ inline void add_rows(const Tile<MODE>& tile, const Ledger<MODE>& ledger, i32 d, const double* scales,
                                 u32& errors) {
-    const i32 warps = (i32)blockDim.x / WARP;
     const i32 entries = entries_of(MODE, d);
     const i32 used = d + mass_entries(MODE);
     const i32 chunks = (used + WARP - 1) / WARP;
+    const i32 warps = (i32)blockDim.x / WARP;
+    const i32 warp = (i32)threadIdx.x / WARP;
     i32 classes = 1;  // a power of two
     while (2 * classes * chunks <= warps) classes *= 2;
-    for (i32 u = (i32)threadIdx.x / WARP; u < chunks * classes; u += warps) {
-        const i32 e = u % chunks * WARP + (i32)threadIdx.x % WARP;
-        const i32 own = u / chunks;
-        if (e >= used) continue;
-        const double scale = e < d ? scales[e] : 0.0;
+    const i32 own = warp & (classes - 1);
+    for (i32 e = warp / classes * WARP + (i32)threadIdx.x % WARP; e < used; e += warps / classes * WARP) {
+        const double scale = scales[min(e, d - 1)];
         for (i32 r = 0; r < tile.rows; ++r) {
-            i32 now = tile.label[r];
+            i32 now = tile.now[r];
             i32 old = tile.old[r];
             bool adds = now >= 0 && (now & (classes - 1)) == own;
             bool takes = old >= 0 && (old & (classes - 1)) == own;
@@ -181,8 +173,9 @@ __global__ void assign_staged(const float* __restrict__ x, const typename Weight
         for (i32 r = threadIdx.x; r < rows; r += blockDim.x) {
             i64 i = low + r;
             auto weight = i < n ? weight_of<MODE>(w, i, errors) : 0;
-            i32 now;
-            float best = tile.settle(r, now);
+            u64 nearest = tile.settle(r);
+            float best = __uint_as_float((u32)(nearest >> 32));
+            i32 now = (i32)(u32)nearest;
             i32 old = i < n && known ? (i32)labels[label_row * n + i] : -1;
             bool moved = i < n && old != now;
             if (i < n) fresh[fresh_row * n + i] = (Label)now;
@@ -191,7 +184,7 @@ __global__ void assign_staged(const float* __restrict__ x, const typename Weight
             if (wants & WANT_INERTIA) add_inertia(ledger, 1, best, weight, errors);
             bool counts = moved && weight != 0;
             tile.weight[r] = weight;
-            tile.label[r] = counts ? now : -1;
+            tile.now[r] = counts ? now : -1;
             tile.old[r] = counts ? old : -1;
         }
         __syncthreads();

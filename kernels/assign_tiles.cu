@@ -38,7 +38,6 @@ __global__ void assign_labels(const float* __restrict__ x, const typename Weight
     float* centre = (float*)shared_bytes();
     Ledger<MODE> ledger;
     ledger.begin(centre + chunk * K_TILE, 0, extras, 1, window);
-    __syncthreads();
 
     for (i64 low = first_tile(blockDim.x); low < n; low += row_step()) {
         ledger.make_room((i32)blockDim.x);
@@ -54,7 +53,7 @@ __global__ void assign_labels(const float* __restrict__ x, const typename Weight
             for (i32 first = 0; first < d; first += chunk) {
                 i32 some = min(chunk, d - first);
                 __syncthreads();
-                copy_to_shared(centre, group + (i64)first * K_TILE, some * K_TILE);
+                copy_to_shared(centre, group + first * K_TILE, some * K_TILE);
                 __syncthreads();
                 if (i < n)
                     for (i32 f = 0; f < some; ++f)

@@ -170,6 +170,8 @@ def assign(make: MakeDevice) -> None:
 def assign_staged(make: MakeDevice) -> None:
     tests = Tests("assign")
     _assigned(make, tests, tests.module.STAGED_SMALL)
+    for weighting in ("integer", "real"):  # more entries than lanes
+        tests.test_remembering_changes_no_bit(make, weighting, tests.module.STAGED_ONE_WARP)
     _refused(make, tests, tests.module.STAGED)
     tests.test_sums_leave_64_bits(make, tests.module.STAGED)
     for weighting in ("none", "integer", "real"):

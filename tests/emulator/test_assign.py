@@ -37,14 +37,15 @@ FUSED = AssignSizes()
 FUSED_SMALL = AssignSizes(threads=32, values=20, window=130, reach=300, blocks=3)
 STAGED = AssignSizes(values=0)
 STAGED_SMALL = AssignSizes(threads=128, values=0, staged_rows=64, window=130, reach=300, blocks=3)
+STAGED_ONE_WARP = replace(STAGED_SMALL, threads=32)
 STAGED_LABELS = AssignSizes(
-    threads=32, values=0, staged_rows=64, window=130, reach=300, blocks=3, shared=4500
+    threads=32, values=0, staged_rows=32, window=130, reach=300, blocks=3, shared=4100
 )
 TILED = AssignSizes(values=0, staged_rows=0)
 TILED_SMALL = AssignSizes(
     threads=32, values=0, staged_rows=0, wide_k_tile=4, chunk=2, window=32, reach=64, blocks=3, shared=640
 )
-SIZES = [FUSED, FUSED_SMALL, STAGED, STAGED_SMALL, STAGED_LABELS, TILED, TILED_SMALL]
+SIZES = [FUSED, FUSED_SMALL, STAGED, STAGED_SMALL, STAGED_ONE_WARP, STAGED_LABELS, TILED, TILED_SMALL]
 ROUTES = [FUSED, STAGED, TILED]
 # Few numbers of features where kernels are built for them; each must go four rows to a thread in all sizes.
 D = st.sampled_from([1, 5])
@@ -389,6 +390,7 @@ def test_rows_of_weight_zero_get_a_label_and_count_nowhere(make_device, sizes, w
         (-2.0, None, "does not fit its fixed-point scale"),
         (1.0, np.array([1, -1], np.int64), "weight is negative"),
         (1.0, np.array([1, 2**31], np.int64), "weight is negative"),
+        (1.0, np.array([1, 2**32], np.int64), "weight is negative"),
         (1.0, np.array([1, np.nan], np.float32), "weight is negative"),
         (1.0, np.array([1, np.inf], np.float32), "weight is negative"),
         (1.0, np.array([1, -1e-45], np.float32), "weight is negative"),
@@ -546,7 +548,7 @@ def test_a_staged_launch_has_the_shared_bytes_of_its_layout(make_device):
     task = Task("normal", "none", 300, 5, 2)
     device = make_device()
     OnDevice(device, task, [6], STAGED).run([task.centres(6, 0)], inertia=True)
-    # 8 centres; 6 x 7 sums; 33 extras of 8 + 8; scales; 256 rows: weight, two shares of near and label, old; values.
-    shared = 8 * 5 * 4 + 6 * 7 * 8 + 33 * 16 + 5 * 8 + 256 * (8 + 2 * 8 + 4) + 5 * 257 * 4
+    # 8 centres; 6 x 7 sums; 33 extras of 8 + 8; scales; 256 rows: weight, nearest of two shares, now, old; values.
+    shared = 8 * 5 * 4 + 6 * 7 * 8 + 33 * 16 + 5 * 8 + 256 * (8 + 2 * 8 + 8) + 5 * 257 * 4
     assert device.launches[0] == LaunchRecord("assign_staged<NONE, u8>", (2, 1, 1), (256, 1, 1), shared)
     assert plan_staged(6, 5, NONE, STAGED, PROPS.optin_shared) == Staged(256, 2, 4, shared)

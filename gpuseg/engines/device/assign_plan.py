@@ -194,7 +194,7 @@ def plan_staged(k: int, d: int, want: Want, sizes: AssignSizes, limit: int) -> S
 def _staged(k: int, d: int, want: Want, warps: int, shares: int, *, a_thread: int, tile: int) -> Staged:
     """``Tile``, ledger and centres of assign_staged.cu."""
     rows = WARP * a_thread * warps // shares
-    a_row = (4 if want.mode is WeightMode.REAL else 8) + 8 * shares + 4 + 4 * d
+    a_row = (4 if want.mode is WeightMode.REAL else 8) + 8 * shares + 8 + 4 * d
     sums = k * entries_of(want.mode, d) * want.wide_bytes if want.sums else 0
     extras = want.extras * want.entry_bytes(1)
     centres = 4 * ceil_div(k, tile) * tile * d
