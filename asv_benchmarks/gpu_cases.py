@@ -26,7 +26,7 @@ from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.engines.device.moments import moments_on_device
 from gpuseg.engines.device.oversample import oversample_on_device
 from gpuseg.engines.device.scale import centre_on_device, scan_on_device
-from gpuseg.engines.device.seed import potentials_on_device, sample_on_device, seed_step_on_device
+from gpuseg.engines.device.seed import potentials_on_device, sample_rows_on_device, seed_step_on_device
 from gpuseg.engines.device.silhouette import silhouette_sums_on_device, square_silhouettes_on_device
 
 PERIODS = 36
@@ -194,13 +194,12 @@ def _oversample(device: Any, n: int) -> Work:
     )
 
 
-def _sample(device: Any, n: int) -> Work:
-    x, _, _ = _block(device, n, 8, 8)
+def _draws(device: Any, n: int) -> Work:
     identity, none = device.to_device(np.arange(n, dtype=np.uint64)), device.empty(0, np.int64)
     threshold = int(SAMPLED * 2**64)
     return Work(
-        lambda: sample_on_device(device, n, 7, identity, x, none, WeightMode.NONE, threshold),
-        8 * n + int(56 * SAMPLED * n),
+        lambda: sample_rows_on_device(device, identity, none, WeightMode.NONE, 7, threshold),
+        8 * n + int(16 * SAMPLED * n),
         "draw_rows",
     )
 
@@ -277,7 +276,7 @@ CASES: dict[str, Callable[[Any, int], Work]] = {
     "seed potentials": _potentials,
     "seed step d=8, 8 candidates": _seed_step,
     "oversample d=8, 16 candidates": _oversample,
-    "sample d=8": _sample,
+    "sample draws": _draws,
     "cohort bitmaps, 36 months": _marks,
     "cohort first periods, 36 months": _first,
     "cohort triangle, 36 months": _triangle,

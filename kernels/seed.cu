@@ -5,7 +5,6 @@
 //            seed_candidates<MODE>   out[c, i] = min(closest[i], d2 to candidate c), d2 a float32 chain over ascending
 //                                    features; sums[c] += potentials of out[c], modulo 2^64
 //            draw_rows<MODE>         numbers and draws of the rows of positive weight whose draw is not above a threshold
-//            take_columns<T>         out[f, j] = source[f, rows[j]]
 // Inputs     x, candidates    float32 [d, n] and [d, k], feature-major, `stride` and k apart
 //            closest          float32 [n]
 //            w                int64 or float32 [n]; not read under NONE
@@ -15,12 +14,12 @@
 //            rows, draws      int64, uint64 [capacity]: the rows that were found, in any order; `found`, uint64 [1], counts
 //                             them even past the capacity, and the host then asks again with more
 //            error            uint32 [1]: a potential is not below 2^51; never cleared here
-// Launch     blocks of whole warps, 1-D over rows, grid-stride; take_columns and seed_candidates: grid.y over features and
-//            over groups of POINTS candidates. Shared bytes of seed_candidates: BLOCK_SUM_BYTES and 4 POINTS `features`,
-//            where that many features of the candidates are staged at once.
+// Launch     blocks of whole warps, 1-D over rows, grid-stride; seed_candidates: grid.y over groups of POINTS candidates,
+//            shared bytes BLOCK_SUM_BYTES and 4 POINTS `features`, where that many features of the candidates are staged
+//            at once.
 // Order      none that matters: integer sums. The rows that are drawn are put in order by the host.
 // Bytes      potentials_each 12 n + weights; seed_candidates 4 n d + 4 n + weights a group of candidates, 4 n k written;
-//            draw_rows 8 n + weights, 16 a row found; take_columns a sector a value
+//            draw_rows 8 n + weights, 16 a row found
 // Limits     n < 2^40, d < 2^26, k < 2^30; sums of potentials below 2^63
 #include "pairs.cuh"
 #include "philox.cuh"
@@ -139,14 +138,3 @@ __global__ void draw_rows(const u64* __restrict__ identity, const typename Weigh
 template __global__ void draw_rows<NONE>(const u64*, const i64*, i64, u64, u32, u64, i64, i64*, u64*, u64*);
 template __global__ void draw_rows<INTEGER>(const u64*, const i64*, i64, u64, u32, u64, i64, i64*, u64*, u64*);
 template __global__ void draw_rows<REAL>(const u64*, const float*, i64, u64, u32, u64, i64, i64*, u64*, u64*);
-
-template <typename T>
-__global__ void take_columns(const T* __restrict__ source, i64 stride, i32 d, const i64* __restrict__ rows, i64 count,
-                             T* out) {
-    for (i32 f = blockIdx.y; f < d; f += gridDim.y)
-        for (i64 j = first_row(); j < count; j += row_step()) out[f * count + j] = source[f * stride + rows[j]];
-}
-
-template __global__ void take_columns<float>(const float*, i64, i32, const i64*, i64, float*);
-template __global__ void take_columns<i64>(const i64*, i64, i32, const i64*, i64, i64*);
-template __global__ void take_columns<u64>(const u64*, i64, i32, const i64*, i64, u64*);

@@ -33,7 +33,7 @@ def require_models(
 ) -> None:
     """Refuse centres of other features and label buffers of other rows, for the same reason."""
     for c, state in zip(centres, states, strict=True):
-        if c.shape[1] != d or state.labels.size != n_rows:
+        if c.ndim != 2 or c.shape[1] != d or not len(c) or state.labels.shape != (n_rows,):
             msg = (
                 f"centres of shape {c.shape} and {state.labels.size} labels do not fit a block of {n_rows} rows "
                 f"and {d} features; make both for this block"

@@ -68,7 +68,6 @@ LIMITS = {
     "scan_rows": Limit(80, 256, 18_560),
     "seed_candidates": Limit(96, 256, 1024),
     "square_silhouettes": Limit(168, 128, 33_280),
-    "take_columns": Limit(64, 256, 0),
     "triangle_counts": Limit(48, 256, 20_200),
     "unit_vectors": Limit(48, 128, 0),
     "weigh_rows": Limit(40, 256, 512),

@@ -274,9 +274,8 @@ def seed(make: MakeDevice) -> None:
         for sizes in tests.module.SIZES[1:]:
             tests.test_a_step_of_seeding(make, 257, 5, 9, "mixed", weighting, sizes, order, 2)
     for weighting, share, order in product(("none", "integer", "real"), (None, 0.5), ORDERS):
-        tests.test_the_sample(make, 257, 3, 40, share, "numbers", weighting, 32, True, order, 2)
-    tests.test_the_sample(make, 1000, 2, 1000, None, "numbers", "none", 32, False, "random", 2)
-    patched(tests.test_more_features_than_the_grid_takes, make)
+        tests.test_rows_below_a_draw(make, 257, share, "numbers", weighting, 32, True, order, 2)
+    tests.test_rows_below_a_draw(make, 1000, None, "numbers", "none", 32, False, "random", 2)
     tests.test_sums_leave_32_and_53_bits(make)
     patched(tests.test_more_groups_of_candidates_than_the_grid_takes, make)
     for value in (np.nan, 2.0**12):

@@ -426,6 +426,14 @@ def test_a_distance_beyond_float32_has_no_inertia(make_device, sizes):
     assert here.memo.known == [False]
 
 
+def test_every_distance_is_computed_and_counted(make_device):
+    task = Task("normal", "none", 40, 5, 3)
+    points = [task.centres(2, 0), task.centres(3, 1)]
+    states = [AssignState.fresh(40, len(c)) for c in points]
+    results = assign(make_device(), task.block, task.weights, points, states, task.scales)
+    assert [result.computed for result in results] == [80, 120]
+
+
 def test_what_does_not_fit_is_refused(make_device):
     task = Task("normal", "real", 40, 5, 3)
     c, state = task.centres(2, 0), AssignState.fresh(40, 2)

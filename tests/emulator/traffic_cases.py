@@ -27,7 +27,7 @@ from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.engines.device.moments import moments_on_device
 from gpuseg.engines.device.oversample import oversample_on_device
 from gpuseg.engines.device.scale import centre_on_device, scan_on_device
-from gpuseg.engines.device.seed import potentials_on_device, sample_on_device, seed_step_on_device
+from gpuseg.engines.device.seed import potentials_on_device, sample_rows_on_device, seed_step_on_device
 from gpuseg.engines.device.silhouette import silhouette_sums_on_device, square_silhouettes_on_device
 from gpuseg.engines.launch import DeviceProps
 from tests.emulator.cards import Work
@@ -268,23 +268,16 @@ def _oversample(kernel: str, d: int, k: int) -> Case:
 SAMPLED = 1 / 32
 
 
-def _sample(kernel: str, d: int) -> Case:
-    """Draws of all rows, and the gathered columns of those that may be in the sample: a sector a value."""
+def _draws() -> Case:
+    """Draws of all rows, and the numbers of those that may be in the sample."""
 
     def run(device: EmulatedDevice, n: int) -> None:
-        identity, x = device.to_device(np.arange(n, dtype=np.uint64)), device.to_device(_table(n, d))
-        none = device.empty(0, np.int64)
-        sample_on_device(device, n, 7, identity, x, none, WeightMode.NONE, int(SAMPLED * 2**64))
+        identity, none = device.to_device(np.arange(n, dtype=np.uint64)), device.empty(0, np.int64)
+        sample_rows_on_device(device, identity, none, WeightMode.NONE, 7, int(SAMPLED * 2**64))
 
-    def touched(rows_a_sector: int) -> float:
-        """Bytes a row of the sectors that hold a row of the sample."""
-        return 32 * (1 - (1 - SAMPLED) ** rows_a_sector) / rows_a_sector
-
-    draws = kernel == "draw_rows"
-    gathered = touched(4) + d * touched(8) + (8 + 8 + 8 + 4 * d) * SAMPLED
     return Case(
-        f"sample {'draws' if draws else f'gather d={d}'}", kernel, run, 16_384, 10_000_000,
-        compulsory=lambda n: (8 + 16 * SAMPLED if draws else gathered) * n,
+        "sample draws", "draw_rows", run, 16_384, 10_000_000,
+        compulsory=lambda n: (8 + 16 * SAMPLED) * n,
         work=lambda n: Work(), cache="L2", scattered=True, alone=True,
     )  # fmt: skip
 
@@ -394,7 +387,7 @@ CASES = (
     _potentials(),
     _seed_step(8, 8),
     *(_oversample(kernel, 8, 16) for kernel in ("nearer_rows", "distance_bins", "keep_rows")),
-    *(_sample(kernel, 8) for kernel in ("draw_rows", "take_columns")),
+    _draws(),
     _marks(),
     _first(),
     _triangle(),

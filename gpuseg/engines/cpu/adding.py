@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpuseg.engines.cpu.bits import bits_f32, bits_f64
+from gpuseg.engines.cpu.bits import bits_f64
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.memory import add_at, add_fixed, copy_element
-from gpuseg.engines.cpu.nearest import LANES, ZERO
+from gpuseg.engines.cpu.nearest import ZERO
 from gpuseg.engines.cpu.preparing import (
     BLOCK_MASS,
     MAGIC,
@@ -23,6 +23,7 @@ from gpuseg.engines.cpu.preparing import (
 )
 from gpuseg.engines.cpu.simd import load
 from gpuseg.engines.cpu.turning import turn_to_rows
+from gpuseg.engines.cpu.vectors import LANES
 
 BIN_MASS = np.int64(1 << 31)
 LOW16 = np.int64((1 << 16) - 1)
@@ -31,7 +32,7 @@ BY_ROW = 128
 TURN = 6
 """One row in so many from which turning all of them costs less than picking some."""
 COPIES = 4
-"""Sums side by side, so that an addition need not wait for the one before it."""
+"""Sets of exponent bins that rows take turns at, so that an addition need not wait for the one before it."""
 
 
 @kernel
@@ -165,9 +166,9 @@ def _add_weighted(
         close_real(acc, count, total_hi, total_lo, mass_hi, mass_lo, d, k)
         run[0] = 0
     run[0] += 1
-    add_to_bins(count[new * 32 : new * 32 + 32], w32, np.int64(1))
+    add_to_bins(count, new * 32, w32, np.int64(1))
     if not is_first:
-        add_to_bins(count[old * 32 : old * 32 + 32], w32, np.int64(-1))
+        add_to_bins(count, old * 32, w32, np.int64(-1))
     wide = np.float64(w32)
     for f in range(d):
         q = bits_f64((wide * np.float64(x[f * stride + i])) * scale[f] + MAGIC) - MAGIC_BITS
@@ -197,14 +198,7 @@ def add_inertia(best, m, weights, real, mode, first, bins, run, hi, lo):
             run[1] = 0
         run[1] += m
         for j in range(m):
-            bits = np.int64(bits_f32(best[j]))
-            biased = bits >> np.int64(23)
-            mantissa = bits & np.int64(0x7FFFFF)
-            if biased > 0:
-                mantissa |= np.int64(0x800000)
-            else:
-                biased = np.int64(1)
-            bins[((j & (COPIES - 1)) << 5) + (biased >> np.int64(3))] += mantissa << (biased & np.int64(7))
+            add_to_bins(bins, (j & (COPIES - 1)) * 32, best[j], np.int64(1))
         return
     for j in range(m):
         value = best[j]
@@ -223,7 +217,7 @@ def add_inertia(best, m, weights, real, mode, first, bins, run, hi, lo):
             close_copies(bins, hi, lo)
             run[1] = 0
         run[1] += times
-        add_to_bins(bins, value, times)
+        add_to_bins(bins, (j & (COPIES - 1)) * 32, value, times)
 
 
 @kernel

@@ -20,7 +20,6 @@ from gpuseg.engines.cpu.adding import (
 )
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.nearest import (
-    LANES,
     all_rows,
     changed_rows,
     gather_rows,
@@ -29,6 +28,7 @@ from gpuseg.engines.cpu.nearest import (
 )
 from gpuseg.engines.cpu.preparing import WEIGHT_NONE, WEIGHT_REAL
 from gpuseg.engines.cpu.slack import TILE, is_sampled, keep_slack, list_marked, mark_doubtful
+from gpuseg.engines.cpu.vectors import LANES
 
 
 @kernel
@@ -84,23 +84,8 @@ def assign_rows(
                 rows[n_waiting] = j
                 n_waiting += 1
             _look(
-                x,
-                stride,
-                low,
-                whole,
-                centres,
-                d,
-                k,
-                fresh,
-                best,
-                second,
-                keep,
-                share,
-                least,
-                floors,
-                slack,
-                low,
-            )
+                x, stride, low, whole, centres, d, k, fresh, best, second, keep, share, least, floors, slack, low,
+            )  # fmt: skip
             n_moved = all_rows(whole, moved) if is_first else changed_rows(fresh, labels, low, whole, moved)
             if want_sums and n_moved > 0:
                 if mode != WEIGHT_NONE:
@@ -131,23 +116,9 @@ def assign_rows(
             these = rows[at : at + n]
             width = gather_rows(x, stride, these, n, d, dense, TILE)
             _look(
-                dense,
-                TILE,
-                0,
-                width,
-                centres,
-                d,
-                k,
-                fresh,
-                best,
-                second,
-                slack.size > 0,
-                share,
-                least,
-                floors,
-                fresh_slack,
-                0,
-            )
+                dense, TILE, 0, width, centres, d, k, fresh, best, second, slack.size > 0, share, least, floors,
+                fresh_slack, 0,
+            )  # fmt: skip
             for r in range(n):
                 old[r] = labels[these[r]]
             n_moved = all_rows(n, moved) if is_first else changed_rows(fresh, old, 0, n, moved)

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.engines.cpu.slack import LANES, count_doubtful
+from gpuseg.engines.cpu.slack import count_doubtful
+from gpuseg.engines.cpu.vectors import LANES
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]

@@ -11,6 +11,7 @@ from gpuseg.engines.cpu.bits import bits_f64, fma32
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.preparing import MAGIC, MAGIC_BITS, WEIGHT_INTEGER, WEIGHT_NONE
 from gpuseg.engines.cpu.simd import absolute, add, fma, less, load, select, splat, store, sub
+from gpuseg.engines.cpu.vectors import LANES
 from gpuseg.engines.cpu.wide import (
     add_f64,
     add_i64,
@@ -23,7 +24,6 @@ from gpuseg.engines.cpu.wide import (
     widen,
 )
 
-LANES = 16
 ZERO = np.float32(0.0)
 ONE = np.float32(1.0)
 TWO = np.float32(2.0)

@@ -14,8 +14,8 @@ from gpuseg.engines.cpu.distances import chain
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.preparing import WEIGHT_INTEGER, WEIGHT_NONE
 from gpuseg.engines.cpu.simd import fma, less, load, select, splat, store, sub
+from gpuseg.engines.cpu.vectors import LANES
 
-LANES = 16
 TILE = 256
 """Rows whose draws wait in the first-level cache."""
 SUM_ROWS = 1 << 20

@@ -23,6 +23,7 @@ from gpuseg.engines.cpu.simd import (
     splat_i32,
     store_labels,
 )
+from gpuseg.engines.cpu.vectors import LANES
 from gpuseg.engines.cpu.wide import (
     add_f64,
     add_i64,
@@ -39,7 +40,6 @@ from gpuseg.engines.cpu.wide import (
     widen,
 )
 
-LANES = 16
 MOMENT_TILE = 2048
 """Rows that are brought into the order of their clusters together: they stay in the first-level cache."""
 SILHOUETTE_TILE = 256

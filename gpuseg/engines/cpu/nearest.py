@@ -26,8 +26,8 @@ from gpuseg.engines.cpu.simd import (
     store_labels,
     sub,
 )
+from gpuseg.engines.cpu.vectors import LANES
 
-LANES = 16
 INF = np.float32(np.inf)
 ZERO = np.float32(0.0)
 

@@ -216,8 +216,8 @@ def moments_real(source, start, stop, weights, scale, scale2, total_hi, total_lo
 
 
 @kernel
-def add_to_bins(bins, value, times):
-    """bins[e >> 3] += mantissa << (e & 7), ``times`` over; the caller keeps the total weight below 2**31."""
+def add_to_bins(bins, first, value, times):
+    """bins[first + (e >> 3)] += mantissa << (e & 7), ``times`` over; the caller keeps the total weight below 2**31."""
     bits = np.int64(bits_f32(value)) & np.int64(0x7FFFFFFF)
     biased = bits >> np.int64(23)
     mantissa = bits & np.int64(0x7FFFFF)
@@ -225,7 +225,7 @@ def add_to_bins(bins, value, times):
         mantissa |= np.int64(0x800000)
     else:
         biased = np.int64(1)
-    bins[biased >> np.int64(3)] += times * (mantissa << (biased & np.int64(7)))
+    bins[first + (biased >> np.int64(3))] += times * (mantissa << (biased & np.int64(7)))
 
 
 @kernel
@@ -247,5 +247,5 @@ def bin_sum(values, start, stop, hi, lo):
             close_bins(bins, hi, lo, 0)
             mass = np.int64(0)
         mass += 1
-        add_to_bins(bins, values[i], np.int64(1))
+        add_to_bins(bins, 0, values[i], np.int64(1))
     close_bins(bins, hi, lo, 0)

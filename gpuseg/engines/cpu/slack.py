@@ -25,8 +25,8 @@ from gpuseg.engines.cpu.simd import (
     store,
     sub,
 )
+from gpuseg.engines.cpu.vectors import LANES
 
-LANES = 16
 TILE = 1024
 """Rows that are looked at together, or not."""
 SAMPLED = 32

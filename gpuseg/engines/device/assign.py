@@ -17,6 +17,7 @@ from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import AssignResult, AssignState, Block, label_dtype
+from gpuseg.engines.checks import require_models, require_weights
 from gpuseg.engines.device.assign_launch import LABEL_NAMES, Batch, Limbs, Pass
 from gpuseg.engines.device.assign_plan import SIZES, WANT_DISTANCE, WANT_INERTIA, WANT_SUMS, AssignSizes
 from gpuseg.engines.device.memo import AssignMemo
@@ -186,21 +187,28 @@ def assign_on_device(
     full = memo.download(device) if sums else None
     results: dict[int, AssignResult] = {}
     for batch, extra in zip(batches, extras, strict=True):
-        results.update(_results(device, memo, scales, batch, extra, full))
+        results.update(_results(device, memo, scales, batch, extra, full, x.shape[1]))
     return [results[m] for m in chosen]
 
 
 def _results(
-    device: Device, memo: AssignMemo, scales: Scales, batch: Batch, extras: Limbs, full: WideSum | None
+    device: Device,
+    memo: AssignMemo,
+    scales: Scales,
+    batch: Batch,
+    extras: Limbs,
+    full: WideSum | None,
+    n_rows: int,
 ) -> Iterator[tuple[int, AssignResult]]:
-    """Records of a batch's models."""
+    """Records of a batch's models: a device computes every distance."""
     hi, lo = (device.to_host(part).reshape(len(batch.models), -1) for part in extras)
     extra = WideSum(hi, lo)
     for i, m in enumerate(batch.models):
         none = ClusterSums.zero(memo.ks[m], scales.exponent, memo.mode)
         bins = BinSum(extra[i, 1:]) if hi.shape[1] > 1 else none.inertia
         mass, total = (none.mass, none.total) if full is None else memo.sums_of(m, full)
-        yield m, AssignResult(ClusterSums(mass, total, bins, scales.exponent), int(extra.lo[i, 0]))
+        sums = ClusterSums(mass, total, bins, scales.exponent)
+        yield m, AssignResult(sums, int(extra.lo[i, 0]), n_rows * memo.ks[m])
 
 
 def _require_fit(
@@ -211,17 +219,9 @@ def _require_fit(
 ) -> None:
     """Refuse what a kernel, which checks no bounds, would read beyond its end or add in the wrong arithmetic."""
     d, n = block.shape
-    held = {WeightMode.INTEGER: weights.integers.size, WeightMode.REAL: weights.reals.size}.get(
-        weights.mode, n
-    )
-    if held != n:
-        raise ContractError(f"{held} weights do not fit a block of {n} rows; give one weight a row")
+    require_weights(weights, weights.mode, n)  # the scales are held to the memo's mode
+    require_models(centres, states, d, n)
     for c, state in zip(centres, states, strict=True):
-        if c.ndim != 2 or c.shape[1] != d or not len(c) or state.labels.shape != (n,):
-            raise ContractError(
-                f"centres of shape {c.shape} and {state.labels.size} labels do not fit a block of {n} rows "
-                f"and {d} features; make both for this block"
-            )
         if state.sums is not None and n and int(state.labels.max()) >= len(c):
             raise ContractError(
                 f"a state remembers label {int(state.labels.max())} of {len(c)} clusters; start from a fresh one"

@@ -1,22 +1,19 @@
-"""Seeding steps and the sample on a device (room: engines): host side of ``kernels/seed.cu``.
+"""Seeding steps and draws on a device (room: engines): host side of ``kernels/seed.cu``.
 
-The same integers and distances, to the bit, as ``CpuEngine.potentials`` and ``seed_step``, and the same rows as
-:meth:`gpuseg.core.seeding.Sample.of`. Seeding itself runs on the CPU engine on every platform (ONE_ANSWER section 6);
-what a device saves is gathering the sample from a block that it holds.
+The same integers, distances and rows, to the bit, as ``CpuEngine.potentials``, ``seed_step`` and ``sample_rows``.
+Seeding itself runs on the CPU engine on every platform (ONE_ANSWER section 6); a device draws the sample's rows for it.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.philox import Stage, draw64
-from gpuseg.core.seeding import LARGEST_DRAW, Sample, likely_rows
+from gpuseg.core.seeding import likely_rows
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.base import Block
-from gpuseg.engines.checks import require_identities, require_weights
+from gpuseg.engines.checks import require_weights
 from gpuseg.engines.device.inputs import upload, upload_weights
 from gpuseg.engines.launch import (
     Device,
@@ -257,91 +254,35 @@ def sample_rows(
         If the buffers are of different rows.
     """
     require_weights(weights, weights.mode, identity.size)
-    draw64(seed, Stage.SAMPLE, np.empty(0, np.uint64))  # refuses a seed that is none
     who, w = upload(device, identity, np.uint64, "identity"), upload_weights(device, weights)
-    room = _likely(identity.size, threshold)
-    rows, draws = _drawn(device, seed, who, w, weights.mode, threshold, room, _THREADS)
-    order = np.argsort(rows)
-    return rows[order], draws[order]
+    return sample_rows_on_device(device, who, w, weights.mode, seed, threshold)
 
 
-def sample(
+def sample_rows_on_device(
     device: Device,
-    limit: int,
-    seed: int,
-    identity: npt.NDArray[np.uint64],
-    block: Block,
-    weights: Weights,
-    threshold: int = LARGEST_DRAW,
-) -> Sample:
-    """The sample's share of one partition, as :meth:`gpuseg.core.seeding.Sample.of` has it.
-
-    Parameters
-    ----------
-    device : Device
-        Where rows are drawn and gathered; the block is uploaded whole.
-    limit : int
-        Rows wanted.
-    seed : int
-        64-bit seed.
-    identity : ndarray of uint64, shape (n,)
-        Who each row is.
-    block : float32 array, shape (d, n)
-        Feature-major.
-    weights : Weights
-        Rows of weight 0 are never drawn.
-    threshold : int
-        Rows with a larger draw are left out.
-
-    Returns
-    -------
-    Sample
-        Equal in every field.
-
-    Raises
-    ------
-    ContractError
-        If the buffers are of different rows.
-    """
-    n = block.shape[1]
-    require_weights(weights, weights.mode, n)
-    require_identities(identity, n)
-    who, x = upload(device, identity, np.uint64, "identity"), upload(device, block, np.float32, "block")
-    w = upload_weights(device, weights)
-    return sample_on_device(device, limit, seed, who, x, w, weights.mode, threshold)
-
-
-def sample_on_device(
-    device: Device,
-    limit: int,
-    seed: int,
     identity: DeviceArray,
-    x: DeviceArray,
     w: DeviceArray,
     mode: WeightMode,
-    threshold: int = LARGEST_DRAW,
+    seed: int,
+    threshold: int,
     *,
     threads: int = _THREADS,
     capacity: int | None = None,
-) -> Sample:
-    """The sample's share of a block that is on the device; only the rows that may be in it come down.
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
+    """Rows below a draw, of a block whose identities are on the device.
 
     Parameters
     ----------
     device : Device
         Where the arrays lie.
-    limit : int
-        Rows wanted.
-    seed : int
-        64-bit seed.
     identity : DeviceArray of uint64, shape (n,)
         Who each row is.
-    x : DeviceArray of float32, shape (d, n)
-        Feature-major.
     w : DeviceArray of int64 or float32, shape (n,)
         float32 where ``mode`` is REAL; of any length, and not read, where it is NONE.
     mode : WeightMode
         Arithmetic of ``w``.
+    seed : int
+        64-bit seed.
     threshold : int
         Rows with a larger draw are left out.
     threads : int
@@ -351,27 +292,14 @@ def sample_on_device(
 
     Returns
     -------
-    Sample
-        Equal in every field to :meth:`gpuseg.core.seeding.Sample.of`.
+    ndarray of int64, ndarray of uint64, both of shape (m,)
+        Numbers, ascending, and draws.
     """
     draw64(seed, Stage.SAMPLE, np.empty(0, np.uint64))  # refuses a seed that is none
-    [n] = identity.shape
-    room = _likely(n, threshold) if capacity is None else capacity
+    room = _likely(identity.shape[0], threshold) if capacity is None else capacity
     rows, draws = _drawn(device, seed, identity, w, mode, threshold, room, threads)
-    if rows.size > limit:
-        # Everything up to the boundary draw: equal draws are settled below, by who the rows are.
-        rows = rows[draws <= np.partition(draws, limit)[limit]]
-    chosen = device.to_device(np.sort(rows))
-    who = _take(device, identity, chosen, threads).reshape(-1)
-    block = _take(device, x, chosen, threads)
-    none = Weights.ones()
-    if mode is WeightMode.NONE:
-        weights = none
-    elif mode is WeightMode.INTEGER:
-        weights = Weights(mode, _take(device, w, chosen, threads).reshape(-1), none.reals)
-    else:
-        weights = Weights(mode, none.integers, _take(device, w, chosen, threads).reshape(-1))
-    return Sample.of(limit, seed, who, block, weights)
+    order = np.argsort(rows)
+    return rows[order], draws[order]
 
 
 def _likely(n: int, threshold: int) -> int:
@@ -423,19 +351,7 @@ def _draw(
     return device.to_host(rows)[:found], device.to_host(draws)[:found], found
 
 
-def _take(device: Device, source: DeviceArray, rows: DeviceArray, threads: int) -> npt.NDArray[Any]:
-    """Columns of ``source[d, n]`` or ``source[n]``, on the host; shape (d, m) or (1, m)."""
-    d, (count,) = (1 if len(source.shape) == 1 else source.shape[0]), rows.shape
-    kind = {"float32": "float", "int64": "i64", "uint64": "u64"}[source.dtype.name]
-    geometry = plan_rows(count, device.props, threads=threads, tiles=d)
-    out = device.empty((d, count), source.dtype)
-    arguments = (source, np.int64(source.shape[-1]), np.int32(d), rows, np.int64(count), out)
-    _module(device, POINTS)[f"take_columns<{kind}>"](geometry.grid, geometry.block, arguments)
-    return device.to_host(out)
-
-
 def _module(device: Device, points: int) -> Module:
     kernels = ("potentials_each", "seed_candidates", "draw_rows")
     names = [f"{name}<{mode.name}>" for name in kernels for mode in WeightMode]
-    takes = [f"take_columns<{kind}>" for kind in ("float", "i64", "u64")]
-    return device.module(kernel_source("seed.cu"), [*names, *takes], {"POINTS": points})
+    return device.module(kernel_source("seed.cu"), names, {"POINTS": points})
