@@ -23,6 +23,7 @@ from gpuseg.graph.tables import (
     is_arrow,
     is_dask,
     is_path,
+    is_path_list,
     is_polars,
     memory_table,
     refuse_repeated,
@@ -63,7 +64,7 @@ def open_table(
     InputError
         If the table or its weights cannot be used; scikit-learn's ValueError or TypeError for what it validates.
     """
-    if is_path(X):
+    if is_path(X) or is_path_list(X):
         if sample_weight is not None and not isinstance(sample_weight, str):
             msg = "sample_weight of files must be the name of a column"
             raise InputError(msg)
@@ -147,9 +148,9 @@ def _index_keys(index: Any) -> npt.NDArray[Any] | None:
 
 
 def _refuse_paths(X: Any) -> None:
-    """Refuse a list of paths, which scikit-learn would try to read as numbers."""
+    """Refuse paths among other things, which scikit-learn would try to read as numbers."""
     if isinstance(X, (list, tuple)) and X and is_path(X[0]):
-        msg = f"X is a {type(X).__name__} of paths, which is not read; give one path, a glob or a folder"
+        msg = f"X is a {type(X).__name__} of paths and other things; give paths alone, a glob or a folder"
         raise InputError(msg)
 
 

@@ -31,7 +31,8 @@ from gpuseg.cluster.preparing import Prepared, require_range, scan
 from gpuseg.cluster.progress import Callback, Watch
 from gpuseg.cluster.seeding import Greedy, best_seeding, greedy_kmeanspp
 from gpuseg.cluster.sharing import Shared
-from gpuseg.cluster.sweep import fit_together, warn_of_few, warn_of_one
+from gpuseg.cluster.sweep import fit_together, plan_alone, warn_of_few, warn_of_one
+from gpuseg.core.fit_plan import MemoryPlan
 from gpuseg.core.lloyd import ClusterSums, LloydState, absolute_tolerance
 from gpuseg.core.moments import Layout, Scales, centred_max_abs, require_block_range
 from gpuseg.core.seeding import AUTO_SEEDINGS, Sample
@@ -106,6 +107,10 @@ class KMeans(  # type: ignore[call-arg]
         (:func:`gpuseg.graph.cuda_workers`), not of the process that asks.
     n_jobs : int or None, default=None
         Threads of the CPU engine; None or -1 for all that are allowed. The answer does not depend on it.
+    persist : {"auto", True, False}, default="auto"
+        Whether prepared rows of files and Dask collections stay in memory between passes, or every pass reads them
+        again; :meth:`plan` tells beforehand what that takes. "auto": they stay where all fit with room, else as many as
+        do. The answer does not depend on it. Rows that are in memory stay there.
     algorithm : {"lloyd", "elkan", "auto", "full"}, default="lloyd"
         Taken from scikit-learn and dask-ml, like the next two; nothing depends on it, since which distances bounds may
         spare is chosen here.
@@ -133,6 +138,10 @@ class KMeans(  # type: ignore[call-arg]
         As in scikit-learn.
     seed_ : int
         The 64-bit seed that was used.
+    memory_plan_ : MemoryPlan
+        What the fit was planned to hold, to read and to need; ``print`` it.
+    persist_ : bool
+        Whether all rows stayed in memory between passes.
     engine_, placement_ : str
         Who computed and why, on workers with the names of those that did; and where.
     centred_features_ : ndarray of bool, shape (d,)
@@ -144,7 +153,8 @@ class KMeans(  # type: ignore[call-arg]
     -----
     Cost: two reads to prepare (three for float64), O(n k d) a pass. With ``verbose`` or ``callback`` each pass computes
     every distance, because it adds the inertia, where bounds would have saved most of them. Memory: one float32 copy of
-    the data unless it is already feature-major float32, plus O(n) bytes. Sums are exact; a row's distance is the
+    the data unless it is already feature-major float32, plus O(n) bytes; of files and Dask collections that do not fit,
+    what there is room for, a partition at a time and O(n) bytes of labels. Sums are exact; a row's distance is the
     float32 chain ``acc = fma(t, t, acc)`` over features in order, ties go to the lower cluster.
 
     References
@@ -181,6 +191,7 @@ class KMeans(  # type: ignore[call-arg]
         min_cluster_size: int = 0,
         engine: str = "auto",
         n_jobs: int | None = None,
+        persist: str | bool = "auto",
         algorithm: str = "lloyd",
         copy_x: bool = True,
         precompute_distances: str | bool = "auto",
@@ -199,6 +210,7 @@ class KMeans(  # type: ignore[call-arg]
         self.min_cluster_size = min_cluster_size
         self.engine = engine
         self.n_jobs = n_jobs
+        self.persist = persist
         self.algorithm = algorithm
         self.copy_x = copy_x
         self.precompute_distances = precompute_distances
@@ -216,10 +228,10 @@ class KMeans(  # type: ignore[call-arg]
         Parameters
         ----------
         X : array_like, DataFrame (pandas, polars), pyarrow.Table, Dask array or dataframe, or path, shape (n, d)
-            Rows by features; a path, glob or folder of Parquet files is read by row group, files in natural order of
-            their names. float32 and float64 are used as they are, other numbers go as float64, and so does a frame
-            whose columns are not all float32. A frame's named index of integers or text is the customer key, also
-            where pandas wrote it to Arrow or Parquet; an index is never a feature.
+            Rows by features; a path, glob or folder of Parquet files, or a list of these, is read by row group, files
+            in natural order of their names. float32 and float64 are used as they are, other numbers go as float64, and
+            so does a frame whose columns are not all float32. A frame's named index of integers or text is the
+            customer key, also where pandas wrote it to Arrow or Parquet; an index is never a feature.
         y : object
             Ignored.
         sample_weight : array_like of shape (n,), optional
@@ -239,6 +251,8 @@ class KMeans(  # type: ignore[call-arg]
             For parameters or data that cannot be used; the message names the value and the remedy.
         EngineUnavailableError
             If the engine asked for cannot run here, or on no worker of the Dask client.
+        MemoryPlanError
+            If the table does not fit, however it is read; nothing was started.
         """
         before = self.__dict__.copy()
         try:
@@ -266,7 +280,38 @@ class KMeans(  # type: ignore[call-arg]
         check_manners(
             verbose=self.verbose, callback=self.callback, n_jobs=self.n_jobs,
             algorithm=self.algorithm, copy_x=self.copy_x, precompute_distances=self.precompute_distances,
+            persist=self.persist,
         )  # fmt: skip
+
+    def plan(self, X: Any, sample_weight: Any = None, *, customer: str | None = None) -> MemoryPlan:
+        """What ``fit`` of this table would hold, how often it would read it, and its peak; no row is read.
+
+        Parameters
+        ----------
+        X, sample_weight, customer : as in :meth:`fit`
+            Of files only the footers are opened, of a Dask collection the sizes of its chunks.
+
+        Returns
+        -------
+        MemoryPlan
+            ``print`` it; ``fits`` says whether ``fit`` would begin. The estimator is left as it is.
+
+        Raises
+        ------
+        InputError
+            For parameters or tables that cannot be used.
+        MemoryPlanError
+            If ``persist=True`` and ``GPUSEG_MEMO_BYTES`` contradict each other.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from gpuseg import KMeans
+        >>> plan = KMeans(n_clusters=2).plan(np.zeros((1000, 8), np.float32))
+        >>> plan.held
+        37000
+        """
+        return plan_alone(self, X, sample_weight, customer)
 
     def fit_predict(
         self,
@@ -387,9 +432,10 @@ class KMeans(  # type: ignore[call-arg]
         """
         check_is_fitted(self)
         table = open_table(self, X, sample_weight, None, reset=False, leave_out=self._roles)
-        executor = executor_for(table, self.engine, self.n_jobs)
+        holds = isinstance(self.persist, str) or bool(self.persist)
+        executor = executor_for(table, self.engine, self.n_jobs, holds=holds)
         try:
-            job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
+            job = Job(uuid.uuid4().hex, executor.engine, memo_bytes() if holds else 0)
             parts, seen = scan(executor, job, table.columns)
             fitted = self._fitted.layout
             # The rows may lie far from the centres that they are compared with.

@@ -74,7 +74,14 @@ def check_parameters(
 
 
 def check_manners(
-    *, verbose: Any, callback: Any, n_jobs: Any, algorithm: Any, copy_x: Any, precompute_distances: Any
+    *,
+    verbose: Any,
+    callback: Any,
+    n_jobs: Any,
+    algorithm: Any,
+    copy_x: Any,
+    precompute_distances: Any,
+    persist: Any = "auto",
 ) -> None:
     """Refuse parameters without a meaning that its answer does not depend on.
 
@@ -98,10 +105,11 @@ def check_manners(
     if not isinstance(copy_x, bool | np.bool_):
         msg = f"copy_x={copy_x!r} must be True or False"
         raise InputError(msg)
-    automatic = isinstance(precompute_distances, str) and precompute_distances == "auto"
-    if not automatic and not isinstance(precompute_distances, bool | np.bool_):
-        msg = f"precompute_distances={precompute_distances!r} must be 'auto', True or False"
-        raise InputError(msg)
+    for name, value in (("precompute_distances", precompute_distances), ("persist", persist)):
+        automatic = isinstance(value, str) and value == "auto"
+        if not automatic and not isinstance(value, bool | np.bool_):
+            msg = f"{name}={value!r} must be 'auto', True or False"
+            raise InputError(msg)
 
 
 def n_rounds(init_max_iter: Any) -> Any:

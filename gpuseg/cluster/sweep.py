@@ -12,20 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from gpuseg.cluster.inputs import open_table
 from gpuseg.cluster.lloyd import Finished, run_lloyd
 from gpuseg.cluster.parameters import seed_of
+from gpuseg.cluster.planning import bound_of, plan_fit, require_plan, say_plan
 from gpuseg.cluster.preparing import Prepared, prepare
 from gpuseg.cluster.sharing import Shared
-from gpuseg.core.memory import plan_fit_memory
+from gpuseg.core.fit_plan import MemoryPlan
 from gpuseg.core.sizes import require_size
 from gpuseg.engines.choose import check_engine
 from gpuseg.graph.executors import Executor, executor_for
-from gpuseg.graph.limits import require_memory
-from gpuseg.graph.memo import memo_bytes
-from gpuseg.graph.tables import Table
 from gpuseg.graph.tasks import Job
 
 if TYPE_CHECKING:
@@ -83,6 +82,8 @@ def fit_together(
         For parameters or data that cannot be used.
     EngineUnavailableError
         If the engine asked for cannot run.
+    MemoryPlanError
+        If the table does not fit, however it is read.
     """
     first, wanted = models[0], wanted or Wanted()
     for model in models:
@@ -91,17 +92,19 @@ def fit_together(
     seeds = [seed_of(model.random_state) for model in models]
     table = open_table(first, X, sample_weight, customer, reset=True)
     ks = [int(model.n_clusters) for model in models]
-    _plan_memory(table, ks)
-    executor = executor_for(table, first.engine, first.n_jobs)
+    want_labels = wanted.labels or table.kind != "dask"
+    plan = plan_fit(models, table, wants_labels=want_labels, weighted=sample_weight is not None)
+    require_plan(plan)
+    say_plan(plan)
+    executor = executor_for(table, first.engine, first.n_jobs, holds=plan.holds_source)
     try:
-        job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
+        job = Job(uuid.uuid4().hex, executor.engine, bound_of(plan))
         prepared = prepare(executor, job, single=table.single, n_clusters=max(ks), columns=table.columns)
         least = [int(model.min_cluster_size) for model in models]
         require_size(max(least), prepared.seen.weights.n_positive)
         shared = Shared(executor, prepared, ks)
         starts = [model._start(shared, seed) for model, seed in zip(models, seeds, strict=True)]
         del shared  # samples are not needed beside the passes
-        want_labels = wanted.labels or table.kind != "dask"
         watches = [model._watch(prepared, single=table.single) for model in models]
         done = run_lloyd(
             executor,
@@ -119,7 +122,23 @@ def fit_together(
     for model, seed, one in zip(models, seeds, done, strict=True):
         _share_names(first, model)
         model._keep(table, prepared, one, executor, seed, weight)
+        model.memory_plan_, model.persist_ = plan, plan.persist
     return found
+
+
+def plan_alone(model: KMeans, X: Any, sample_weight: Any, customer: str | None) -> MemoryPlan:
+    """The plan of one model's ``fit``; the model stays as it is.
+
+    Raises
+    ------
+    InputError
+        For parameters or tables that cannot be used.
+    """
+    model._check()
+    check_engine(model.engine, model.n_jobs)
+    table = open_table(clone(model), X, sample_weight, customer, reset=True)
+    weighted = sample_weight is not None
+    return plan_fit([model], table, wants_labels=table.kind != "dask", weighted=weighted)
 
 
 def warn_of_few(n_used: int, n_clusters: int, stacklevel: int) -> None:
@@ -141,17 +160,6 @@ def warn_of_one(n_left: int, min_cluster_size: int, stacklevel: int) -> None:
             UserWarning,
             stacklevel=stacklevel + 1,
         )
-
-
-def _plan_memory(table: Table, ks: list[int]) -> None:
-    """Refuse a table in memory whose copy and labels cannot fit; other tables go by partitions."""
-    if table.kind != "memory":
-        return
-    host = table.partitions[0].load()
-    n, d = host.values.shape
-    copies = not (table.single and host.values.T.flags.c_contiguous)
-    weight_bytes = 0 if host.weights is None else host.weights.itemsize
-    require_memory(plan_fit_memory(n, d, ks, copies=copies, weight_bytes=weight_bytes))
 
 
 def _share_names(first: KMeans, model: KMeans) -> None:

@@ -5,11 +5,11 @@ Peak = the block + O(n) bytes; never n x k, never n x n. DESIGN section 5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-_FLOAT32 = 4
 _LIMBS = 16
-_BOUND = 4
+BOUND_BYTES = 4
+"""Of the bound that a row keeps for a model."""
 _REAL_MASSES = 32
 _MAX_UINT8 = 1 << 8
 _MAX_UINT16 = 1 << 16
@@ -22,50 +22,7 @@ def label_bytes(k: int) -> int:
     return 2 if k <= _MAX_UINT16 else 4
 
 
-@dataclass(frozen=True)
-class FitMemory:
-    """Bytes that fitting ``n_models`` models to one partition needs beside the source.
-
-    Parameters
-    ----------
-    block : int
-        The feature-major float32 block; 0 where the source can serve as one.
-    rows : int
-        Labels, bounds and weights.
-    sums : int
-        Exact sums, all models and threads.
-    """
-
-    block: int
-    rows: int
-    sums: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return self.block + self.rows + self.sums
-
-
-def plan_fit_memory(
-    n_rows: int, d: int, clusters: list[int], *, threads: int = 1, copies: bool = True, weight_bytes: int = 0
-) -> FitMemory:
-    """Plan the memory of a fit over one partition; computes nothing else.
-
-    Parameters
-    ----------
-    n_rows, d : int
-        Shape of the partition.
-    clusters : list of int
-        k of each model that is fitted at once.
-    threads : int
-        Threads, each with sums of its own.
-    copies : bool
-        Whether the source has to be copied to a block.
-    weight_bytes : int
-        Bytes of one weight, 0 without weights.
-    """
-    block = n_rows * d * _FLOAT32 if copies else 0
-    rows = n_rows * (sum(label_bytes(k) + _BOUND for k in clusters) + weight_bytes)
-    masses = _REAL_MASSES if weight_bytes else 1
-    sums = sum(k * (d + masses) * _LIMBS * (threads + 1) for k in clusters)
-    return FitMemory(block, rows, sums)
+def sums_bytes(d: int, clusters: Sequence[int], threads: int, *, weighted: bool) -> int:
+    """Bytes of the exact sums of all models and threads; real weights take more limbs, and any may be real."""
+    masses = _REAL_MASSES if weighted else 1
+    return sum(k * (d + masses) * _LIMBS * (threads + 1) for k in clusters)

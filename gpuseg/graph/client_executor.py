@@ -31,10 +31,11 @@ _RETRIES = 3
 class ClientExecutor:
     """Tasks on the workers of a ``distributed.Client``.
 
-    Partitions of Dask collections are computed once and kept as futures, which the scheduler can compute again. Files
-    are read by the tasks themselves; the small results of the first pass stay where they are, and later tasks depend on
-    them, so that Dask sends these to the workers whose memo has the rows. The first pass has a task a partition; from
-    its reports on, small partitions that one worker holds share a task.
+    Partitions of Dask collections are computed once and kept as futures, which the scheduler can compute again; where
+    these are not to be held, anew for every pass, each just before its task. Files are read by the tasks themselves;
+    the small results of the first pass stay where they are, and later tasks depend on them, so that Dask sends these to
+    the workers whose memo has the rows. The first pass has a task a partition; from its reports on, small partitions
+    that one worker holds share a task.
 
     Parameters
     ----------
@@ -44,11 +45,13 @@ class ClientExecutor:
         Whose workers run the tasks.
     engine : EngineChoice
         Who computes; with a ``resource``, every task asks for one of it.
+    holds : bool, default True
+        Whether rows of a Dask collection are kept between passes.
     """
 
     placement = "workers of the Dask client"
 
-    def __init__(self, table: Table, client: Any, engine: EngineChoice) -> None:
+    def __init__(self, table: Table, client: Any, engine: EngineChoice, *, holds: bool = True) -> None:
         self.engine = engine
         self.where = [partition.where for partition in table.partitions]
         self._client = client
@@ -62,17 +65,13 @@ class ClientExecutor:
         self._leaves: list[Any] = []
         self._is_first = True
         self._tokens = [partition.token for partition in table.partitions]
-        with asking(engine):
-            graphs = [
-                part.delayed(f"gpuseg-load-{self._run}-{number}")
-                for number, part in enumerate(table.partitions)
-                if isinstance(part, GraphPartition)
-            ]
-        self._is_loaded = bool(graphs)
-        futures = iter(client.compute(graphs, retries=_RETRIES) if graphs else [])
-        self._partitions = [
-            next(futures) if isinstance(part, GraphPartition) else part for part in table.partitions
-        ]
+        # A table has partitions of one kind.
+        self._graphs = [part for part in table.partitions if isinstance(part, GraphPartition)]
+        self._reloads = bool(self._graphs) and not holds
+        self._is_loaded = bool(self._graphs) and holds
+        self._partitions: Sequence[Any] = table.partitions
+        if self._is_loaded:
+            self._partitions = client.compute(self._loads(self._run), retries=_RETRIES)
 
     def map(
         self, task: Callable[..., Result], *common: Any, each: Sequence[Any] | None = None
@@ -134,6 +133,8 @@ class ClientExecutor:
     ) -> list[Any]:
         """A task a batch, in one message: submitting one by one costs the driver a millisecond a task and pass."""
         own = own_arguments(each, len(self._partitions))
+        if self._reloads:
+            return self._reload(task, merge, common, own)
         parts = [tuple((n, self._partitions[n], own[n]) for n in batch) for batch in self._batches]
         homes = [tuple(self._homes[n] for n in batch if self._homes) for batch in self._batches]
         # Not by keyword: Dask would give large arguments a key that is their name, and passes would share it.
@@ -141,6 +142,34 @@ class ClientExecutor:
         attempts = max(map(len, parts), default=1)
         self._leaves = self._map(run_batch, task_label(task), attempts, parts, work, homes)
         return self._leaves
+
+    def _loads(self, place: str) -> list[Any]:
+        """A task for the rows of each partition of a Dask collection."""
+        with asking(self.engine):
+            return [part.delayed(f"gpuseg-load-{place}-{n}") for n, part in enumerate(self._graphs)]
+
+    def _reload(
+        self,
+        task: Callable[..., Any],
+        merge: Callable[[Any, Any], Any] | None,
+        common: tuple[Any, ...],
+        own: Sequence[tuple[Any, ...]],
+    ) -> list[Any]:
+        """A pass over rows that are made anew: one graph, in which each partition is let go once its task is done."""
+        from dask.delayed import delayed
+
+        self._step += 1
+        place = f"{self._run}-{self._step}"
+        work = _Work(task, merge, common, self.engine)
+        with asking(self.engine):
+            tasks = [
+                delayed(run_alone, pure=False)(
+                    n, rows, own[n], work, dask_key_name=f"gpuseg-{task_label(task)}-{place}-{n}"
+                )
+                for n, rows in enumerate(self._loads(place))
+            ]
+        self._live = self._client.compute(tasks, retries=_RETRIES)
+        return self._live
 
     def _merge(self, level: Sequence[Any], merge: Callable[[Any, Any], Any]) -> list[Any]:
         """One level of the tree."""
@@ -166,7 +195,8 @@ class ClientExecutor:
         for report in reports:
             self._engines.setdefault(report.engine, {})[report.address] = report.name
         if self._is_first:
-            self._is_first, self._batches = False, plan_batches(reports)
+            self._is_first = False
+            self._batches = self._batches if self._reloads else plan_batches(reports)
             self._homes = [] if self._is_loaded else self._leaves
         self._leaves = []
         return done
@@ -207,6 +237,11 @@ def run_batch(
     results = [work.task(partition, *own, *work.common) for _, partition, own in parts]
     result = results if work.merge is None else functools.reduce(work.merge, results)
     return Done(result, (_report(engine, parts),))
+
+
+def run_alone(number: int, partition: Partition, own: tuple[Any, ...], work: _Work) -> Done[Any]:
+    """One task on a worker over rows that were made for it."""
+    return run_batch([(number, partition, own)], work, ())
 
 
 def merge_done(parts: Sequence[Done[Result]], merge: Callable[[Result, Result], Result]) -> Done[Result]:

@@ -39,6 +39,8 @@ class GraphPartition:
         Whether the collection says that it is float32 throughout.
     where : str
         What a message calls the partition.
+    n_rows : int, optional
+        Rows, where the collection knows its chunks.
     """
 
     token: str
@@ -48,6 +50,7 @@ class GraphPartition:
     customer: str | None
     single: bool
     where: str
+    n_rows: int | None = None
 
     @property
     def has_keys(self) -> bool:
@@ -206,7 +209,8 @@ def _array_table(X: Any, sample_weight: Any, customer: str | None) -> Table:
     parts = X.to_delayed().ravel().tolist()
     weights = _delayed_weights(sample_weight, X, len(parts))
     single = bool(X.dtype == np.float32)
-    partitions = _partitions(parts, weights, None, None, single=single)
+    sizes = [None if np.isnan(size) else int(size) for size in X.chunks[0]]
+    partitions = _partitions(parts, weights, None, None, sizes, single=single)
     return Table(partitions, int(X.shape[1]), None, "dask", single=single, features=X)
 
 
@@ -222,9 +226,14 @@ def _frame_table(X: Any, sample_weight: Any, customer: str | None, leave_out: Co
     parts = X.to_delayed()
     weights = _delayed_weights(sample_weight, X, len(parts))
     single = all(str(kind) == "float32" for kind in features.dtypes)
-    partitions = _partitions(parts, weights, tuple(names), customer, single=single)
+    sizes = [None] * len(parts)
+    partitions = _partitions(parts, weights, tuple(names), customer, sizes, single=single)
     columns = tuple(names) if names and isinstance(names[0], str) else None
-    return Table(partitions, len(names), columns, "dask", single=single, customer=customer, features=features)
+    keys = None if customer is None else meta[customer] if customer in meta.columns else meta.index
+    return Table(
+        partitions, len(names), columns, "dask", single=single, customer=customer, features=features,
+        text_keys=keys is not None and keys.dtype.kind not in "iu",
+    )  # fmt: skip
 
 
 def _partitions(
@@ -232,13 +241,14 @@ def _partitions(
     weights: Sequence[Any],
     columns: tuple[Any, ...] | None,
     customer: str | None,
+    sizes: Sequence[int | None],
     *,
     single: bool,
 ) -> list[Partition]:
     run = uuid.uuid4().hex
     return [
-        GraphPartition(f"dask-{run}-{i}", part, weight, columns, customer, single, f"partition {i}")
-        for i, (part, weight) in enumerate(zip(parts, weights, strict=True))
+        GraphPartition(f"dask-{run}-{i}", part, weight, columns, customer, single, f"partition {i}", n_rows)
+        for i, (part, weight, n_rows) in enumerate(zip(parts, weights, sizes, strict=True))
     ]
 
 

@@ -94,7 +94,9 @@ class LocalExecutor:
         forget_partitions([partition.token for partition in self._partitions])
 
 
-def executor_for(table: Table, engine: str = "auto", n_jobs: int | None = None) -> Executor:
+def executor_for(
+    table: Table, engine: str = "auto", n_jobs: int | None = None, *, holds: bool = True
+) -> Executor:
     """Where the tasks of a table run, and on what.
 
     Tables in memory stay with the threads of this process, whose memory they are in; Dask collections and files go
@@ -108,6 +110,8 @@ def executor_for(table: Table, engine: str = "auto", n_jobs: int | None = None) 
         Who computes, as :func:`gpuseg.graph.placing.choose_placed` takes it.
     n_jobs : int, optional
         Threads of the CPU engine.
+    holds : bool, default True
+        Whether workers keep the rows of a Dask collection between passes; otherwise each pass makes them again.
 
     Raises
     ------
@@ -118,4 +122,6 @@ def executor_for(table: Table, engine: str = "auto", n_jobs: int | None = None) 
     """
     client = None if table.kind == "memory" else current_client()
     choice = choose_placed(engine, n_jobs, client)
-    return LocalExecutor(table, choice) if client is None else ClientExecutor(table, client, choice)
+    return (
+        LocalExecutor(table, choice) if client is None else ClientExecutor(table, client, choice, holds=holds)
+    )

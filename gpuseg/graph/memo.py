@@ -66,6 +66,8 @@ class Entry:
         The rows as they were loaded, until their block and weights are made; never of rows that are in memory anyway.
     keys : ndarray, shape (n,), or None
         Customer keys of rows that were loaded.
+    user : str
+        The fit that used it last.
     block : ndarray of float32, shape (d, n), or None
         Feature-major values.
     layout : str
@@ -84,6 +86,7 @@ class Entry:
 
     table: HostTable | None = None
     keys: npt.NDArray[Any] | None = None
+    user: str = ""
     block: Block | None = None
     layout: str = ""
     weights: Weights | None = None
@@ -117,7 +120,12 @@ class Entry:
 
 
 class Memo:
-    """Least recently used entries within a number of bytes."""
+    """Entries within a number of bytes: what other fits left behind goes first, then what has just been used.
+
+    Every pass of a fit goes over its partitions in the same order, so the one just used is needed last: of a table
+    that does not fit, those that were held first stay, and only the others are read again. Keeping the most recent
+    ones would evict each partition shortly before its turn, and read all of them again.
+    """
 
     def __init__(self) -> None:
         self.clear()
@@ -128,15 +136,19 @@ class Memo:
         self._lock = threading.Lock()
 
     @contextmanager
-    def entry(self, token: str, max_bytes: int) -> Iterator[Entry]:
-        """The entry of a partition, locked; afterwards old entries are evicted until ``max_bytes`` hold."""
+    def entry(self, token: str, max_bytes: int, user: str = "") -> Iterator[Entry]:
+        """The entry of a partition, locked; afterwards entries are evicted until ``max_bytes`` hold.
+
+        ``user`` names the fit: of its own entries the most recent go first; without a name the oldest of all do.
+        """
         with self._lock:
             entry = self._entries.get(token) or Entry()
             self._entries[token] = entry
             self._entries.move_to_end(token)
+            entry.user = user
         with entry.lock:
             yield entry
-        self._evict(max_bytes)
+        self._evict(max_bytes, token, user)
 
     def forget(self, tokens: Iterable[str]) -> None:
         """Drop the entries of some partitions."""
@@ -155,10 +167,16 @@ class Memo:
         with self._lock:
             return sum(entry.n_bytes() for entry in self._entries.values())
 
-    def _evict(self, max_bytes: int) -> None:
+    def _evict(self, max_bytes: int, used: str, user: str) -> None:
         with self._lock:
             held = sum(entry.n_bytes() for entry in self._entries.values())
-            for token in list(self._entries):
+            if held <= max_bytes:
+                return
+            own = [token for token, entry in self._entries.items() if user and entry.user == user]
+            others = [token for token in self._entries if token not in set(own)]
+            # Another thread may be using a later one than ``used``.
+            last = [token for token in own if token == used]
+            for token in [*others, *last, *(t for t in reversed(own) if t != used)]:
                 if held <= max_bytes:
                     break
                 held -= self._entries.pop(token).n_bytes()
@@ -197,4 +215,9 @@ def memo_bytes() -> int | None:
 def default_memo_bytes() -> int:
     """Half of the memory this process may use; less inside a Dask worker, which holds partitions as well."""
     limit = worker_memory_limit()
-    return int(limit * _WORKER_SHARE) if limit else int(memory_limit() * _SHARE)
+    return worker_share(limit) if limit else int(memory_limit() * _SHARE)
+
+
+def worker_share(limit: int) -> int:
+    """What the memo of a Dask worker with that memory limit may hold."""
+    return int(limit * _WORKER_SHARE)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from gpuseg.core.fingerprint import of_record
 from gpuseg.errors import SourceError
 from gpuseg.graph.partitions import ParquetPartition, Partition, file_stamp
-from gpuseg.graph.tables import ArrowRoles, Table, arrow_roles
+from gpuseg.graph.tables import ArrowRoles, Table, arrow_roles, is_path_list
 
 
 def parquet_table(
@@ -20,14 +21,15 @@ def parquet_table(
     storage_options: dict[str, Any] | None = None,
     leave_out: Collection[str] = (),
 ) -> Table:
-    """A table over Parquet files: a path, a glob or a folder, through fsspec; one partition a row group.
+    """A table over Parquet files: a path, a glob, a folder or a list of these, through fsspec; a partition a row group.
 
-    Files go in natural order of their names (``part.2`` before ``part.10``), the order in which Dask wrote them.
+    Files go in natural order of their names (``part.2`` before ``part.10``), the order in which Dask wrote them; those
+    of a list in its order.
 
     Parameters
     ----------
-    path : str or path
-        A file, a glob or a folder.
+    path : str, path or sequence of these
+        Files, globs or folders.
     weight, customer : str, optional
         Columns of the sample weights and of the customer keys.
     storage_options : dict, optional
@@ -71,7 +73,11 @@ def parquet_table(
         raise SourceError(msg)
     columns = roles[0].columns
     single = all(first.field(name).type == pa.float32() for name in columns)
-    return Table(partitions, len(columns), columns, "parquet", single=single, customer=roles[0].name)
+    key = roles[0].customer
+    text = key is not None and not pa.types.is_integer(first.field(key).type)
+    return Table(
+        partitions, len(columns), columns, "parquet", single=single, customer=roles[0].name, text_keys=text
+    )
 
 
 def _row_groups(file: ParquetPartition, sizes: list[int]) -> list[Partition]:
@@ -82,7 +88,8 @@ def _row_groups(file: ParquetPartition, sizes: list[int]) -> list[Partition]:
         keys = None if file.keys is None else file.keys[first_row : first_row + n_rows]
         record = [file.path, file.stamp, group, list(file.columns), file.weight, file.customer, str(keys)]
         rows = (group,) if sizes else ()
-        parts.append(replace(file, token=f"parquet-{of_record(record)}", row_groups=rows, keys=keys))
+        token = f"parquet-{of_record(record)}"
+        parts.append(replace(file, token=token, row_groups=rows, keys=keys, n_rows=n_rows))
         first_row += n_rows
     return parts
 
@@ -95,13 +102,17 @@ def _group_sizes(metadata: Any) -> list[int]:
 def expand_paths(path: Any, options: dict[str, Any]) -> tuple[Any, list[str]]:
     """The file system of a path, glob or folder, and the Parquet files it names, in natural order.
 
+    Of a list of these the files of the first, then those of the second, and so on.
+
     Raises
     ------
     SourceError
-        If there is none.
+        If there is none, or a file is named twice.
     """
     import fsspec
 
+    if is_path_list(path):
+        return _expand_list(path, options)
     text = str(path)
     filesystem, stripped = fsspec.core.url_to_fs(text, **options)
     if filesystem.isdir(stripped):
@@ -114,6 +125,19 @@ def expand_paths(path: Any, options: dict[str, Any]) -> tuple[Any, list[str]]:
         msg = f"{text}: no Parquet file there; check the path or the glob"
         raise SourceError(msg)
     return filesystem, sorted(files, key=natural_key)
+
+
+def _expand_list(paths: Sequence[Any], options: dict[str, Any]) -> tuple[Any, list[str]]:
+    found = [expand_paths(path, options) for path in paths]
+    if len({type(filesystem) for filesystem, _ in found}) > 1:
+        msg = f"{paths[0]} and others of the list are on different file systems; give files of one"
+        raise SourceError(msg)
+    files = [file for _, several in found for file in several]
+    for file, count in Counter(files).items():
+        if count > 1:
+            msg = f"{file}: {count} times in the list of files; name each file once"
+            raise SourceError(msg)
+    return found[0][0], files
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:

@@ -6,7 +6,8 @@ enters a task graph, so a lost worker costs a second reading and nothing more. D
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -60,6 +61,11 @@ class Partition(Protocol):
         """Whether its rows carry customer keys; otherwise a row's number is its identity."""
         ...
 
+    @property
+    def n_rows(self) -> int | None:
+        """Rows, where something tells without reading them."""
+        ...
+
     def load(self) -> HostTable:
         """Read the rows."""
         ...
@@ -77,6 +83,11 @@ class MemoryPartition:
     def has_keys(self) -> bool:
         """See :class:`Partition`."""
         return self.table.keys is not None
+
+    @property
+    def n_rows(self) -> int:
+        """See :class:`Partition`."""
+        return len(self.table.values)
 
     def load(self) -> HostTable:
         """The rows themselves."""
@@ -105,6 +116,8 @@ class ParquetPartition:
         What :func:`file_stamp` said when the table was opened; where it differs at reading the file is refused.
     keys : range, optional
         Customer keys that count from row to row, which no column holds.
+    n_rows : int, optional
+        Rows, as the file's footer has it.
     """
 
     token: str
@@ -116,6 +129,7 @@ class ParquetPartition:
     storage_options: dict[str, Any] = field(default_factory=dict)
     stamp: dict[str, str] = field(default_factory=dict)
     keys: range | None = None
+    n_rows: int | None = None
 
     @property
     def where(self) -> str:
@@ -129,7 +143,7 @@ class ParquetPartition:
         return self.customer is not None or self.keys is not None
 
     def load(self) -> HostTable:
-        """Read the row groups.
+        """Read the row groups, a few columns at a time.
 
         Raises
         ------
@@ -140,7 +154,6 @@ class ParquetPartition:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        wanted = [*self.columns, *(name for name in (self.weight, self.customer) if name)]
         try:
             filesystem, path = fsspec.core.url_to_fs(self.path, **self.storage_options)
             if self.stamp and file_stamp(filesystem, path) != self.stamp:
@@ -148,12 +161,15 @@ class ParquetPartition:
                 raise SourceError(msg)
             with filesystem.open(path, "rb") as handle:
                 file = pq.ParquetFile(handle)
-                groups = self.row_groups or range(file.num_row_groups)
-                table = file.read_row_groups(list(groups), columns=wanted)
+                groups = list(self.row_groups or range(file.num_row_groups))
+                n_rows = sum(file.metadata.row_group(group).num_rows for group in groups)
+                host = _filled(
+                    file.schema_arrow, n_rows, functools.partial(file.read_row_groups, groups),
+                    self.columns, self.weight, self.customer, self.path,
+                )  # fmt: skip
         except (OSError, pa.ArrowException) as error:
             msg = f"{self.path}: cannot be read as Parquet ({error}); write the file again"
             raise SourceError(msg) from error
-        host = arrow_host_table(table, self.columns, self.weight, self.customer, self.path)
         if self.keys is None:
             return host
         return replace(host, keys=np.arange(self.keys.start, self.keys.stop, self.keys.step))
@@ -178,20 +194,44 @@ def arrow_host_table(
     InputError
         If a feature column is not numeric; the message names it and its type.
     """
+    return _filled(table.schema, table.num_rows, table.select, columns, weight, customer, where)
+
+
+def columns_at_a_time() -> int:
+    """Columns of a file that are decoded together: as many as threads do that, no more rows wait to be copied."""
     import pyarrow as pa
 
-    fields = [table.schema.field(name) for name in columns]
+    return max(1, int(pa.cpu_count()))
+
+
+def _filled(
+    schema: Any,
+    n_rows: int,
+    select: Callable[[list[str]], Any],
+    columns: Sequence[str],
+    weight: str | None,
+    customer: str | None,
+    where: str,
+) -> HostTable:
+    """What ``select`` gives of some columns at a time, as a host table."""
+    import pyarrow as pa
+
+    fields = [schema.field(name) for name in columns]
     for column in fields:
         if not _is_numeric(column.type):
             msg = f"{where}: column {column.name!r} is {column.type}, not numeric; encode it or leave it out"
             raise InputError(msg)
     single = all(column.type == pa.float32() for column in fields)
-    block = np.empty((len(columns), table.num_rows), np.float32 if single else np.float64)
-    for f, name in enumerate(columns):
-        # Nulls become NaN, and the finite check counts them by name.
-        block[f] = _column_values(table.column(name))
-    weights = None if weight is None else _column_values(table.column(weight)).astype(np.float64)
-    keys = None if customer is None else arrow_keys(table.column(customer), where)
+    block = np.empty((len(columns), n_rows), np.float32 if single else np.float64)
+    step = columns_at_a_time()
+    for first in range(0, len(columns), step):
+        names = list(columns[first : first + step])
+        table = select(names)
+        for f, name in enumerate(names, first):
+            # Nulls become NaN, and the finite check counts them by name.
+            block[f] = _column_values(table.column(name))
+    weights = None if weight is None else _column_values(select([weight]).column(0)).astype(np.float64)
+    keys = None if customer is None else arrow_keys(select([customer]).column(0), where)
     return HostTable(block.T, weights, keys)
 
 

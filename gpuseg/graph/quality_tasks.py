@@ -23,7 +23,7 @@ def label_moments_partition(
     partition: Partition, labels: npt.NDArray[np.int32], job: Job, k: int
 ) -> list[Moments]:
     """Moments of each cluster's rows in the partition."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, _ = prepared_block(entry, partition, job)
         [found] = job.engine.build().label_moments(block, [labels], [k], require_layout(job).scales)
         return found
@@ -33,7 +33,7 @@ def square_silhouettes_partition(
     partition: Partition, labels: npt.NDArray[np.int32], job: Job, shape: ClusterShape
 ) -> tuple[npt.NDArray[np.float64], WideSum]:
     """Squared-Euclidean silhouette of each row, and the exact sum of ``rint(s * 2**40)``."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, _ = prepared_block(entry, partition, job)
         values = np.empty(block.shape[1], np.float64)
         [total] = job.engine.build().square_silhouettes(block, [labels], [shape], [values])
@@ -48,7 +48,7 @@ def model_silhouettes_partition(
     Labels neither travel nor have to be remembered: where a fit has come to rest its centres are the means of its
     clusters, and labels come with the silhouettes.
     """
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
         engine, scales = job.engine.build(), require_layout(job).scales
         states = [AssignState.fresh(block.shape[1], len(c)) for c in centres]
@@ -69,7 +69,7 @@ def model_silhouettes_partition(
 
 def block_partition(partition: Partition, job: Job) -> Block:
     """The partition's rows in block coordinates, for figures that compare every pair."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         return prepared_block(entry, partition, job)[0]
 
 

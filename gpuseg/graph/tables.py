@@ -42,6 +42,8 @@ class Table:
         Column or index of the customer keys.
     features : Dask collection, optional
         The feature columns of a Dask collection, for predictions of the same kind.
+    text_keys : bool, default False
+        Whether customer keys are text.
     """
 
     partitions: list[Partition]
@@ -51,6 +53,7 @@ class Table:
     single: bool
     customer: str | None = None
     features: Any = None
+    text_keys: bool = False
 
 
 def is_dask(X: Any) -> bool:
@@ -69,8 +72,13 @@ def is_polars(X: Any) -> bool:
 
 
 def is_path(X: Any) -> bool:
-    """Whether ``X`` names files."""
+    """Whether ``X`` names a file, files or a folder."""
     return isinstance(X, str) or hasattr(X, "__fspath__")
+
+
+def is_path_list(X: Any) -> bool:
+    """Whether ``X`` is a list of such names, and of nothing else."""
+    return isinstance(X, (list, tuple)) and len(X) > 0 and all(is_path(one) for one in X)
 
 
 def memory_table(

@@ -56,6 +56,11 @@ class Job:
         """The same fit, its layout known."""
         return replace(self, layout=layout)
 
+    @property
+    def fit(self) -> str:
+        """Name of the fit, also where its models go by one of their own: what precedes the first dash."""
+        return self.run.partition("-")[0]
+
     def bound(self) -> int:
         """Bytes that the memo of this process may hold."""
         return default_memo_bytes() if self.memo_bytes is None else self.memo_bytes
@@ -63,7 +68,7 @@ class Job:
 
 def scan_partition(partition: Partition, job: Job) -> FeatureRange:
     """Read 1; where the values are float32 their feature-major copy is remembered at once."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         table = _loaded(entry, partition)
         source = table.values
         engine = job.engine.build()
@@ -80,7 +85,7 @@ def scan_partition(partition: Partition, job: Job) -> FeatureRange:
 
 def raw_moments_partition(partition: Partition, job: Job, scales: Scales) -> Moments:
     """Moments of the values as they came: what the centring is decided from."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         table = _loaded(entry, partition)
         weights = Weights.of(table.weights, scales.mode)
         return job.engine.build().moments(table.values, weights, scales)
@@ -88,7 +93,7 @@ def raw_moments_partition(partition: Partition, job: Job, scales: Scales) -> Mom
 
 def moments_partition(partition: Partition, job: Job) -> Moments:
     """Read 2, over the block that all later passes use."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
         return job.engine.build().moments(block.T, weights, require_layout(job).scales)
 
@@ -97,7 +102,7 @@ def sample_partition(
     partition: Partition, first_row: int, job: Job, limit: int, seed: int, threshold: int
 ) -> Sample:
     """The partition's share of the seeding sample."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
         identity = _identity(entry, partition, first_row)
         rows, draws = job.engine.build().sample_rows(identity, weights, seed, threshold)
@@ -111,7 +116,7 @@ def oversample_partition(
 
     ``batches`` are the candidates (m, d) of all rounds so far: where distances are remembered only new ones count.
     """
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
         identity = _identity(entry, partition, first_row)
         known = entry.closest
@@ -126,7 +131,7 @@ def oversample_partition(
 
 def weigh_partition(partition: Partition, job: Job, candidates: Float32Array) -> WideSum | BinSum:
     """Weight of the partition's rows nearest to each candidate (m, d); ties go to the earlier one."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
         entry.closest = None
         state = AssignState.fresh(block.shape[1], len(candidates))
@@ -147,7 +152,7 @@ def assign_partition(
     ``numbers`` names the models where they are not all of the fit's: those that have come to rest drop out. What moved
     is counted against the labels that are remembered here: every row of a partition whose memo was lost.
     """
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
         known = entry.states_of(job.run)
         chosen = range(len(centres)) if numbers is None else numbers
@@ -161,7 +166,7 @@ def count_partition(
     partition: Partition, job: Job, centres: Sequence[Float32Array], models: Sequence[int]
 ) -> list[Int64Array]:
     """Rows of positive weight nearest to each centre (k, d) of each model; ``models`` are the numbers they have."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
         known = entry.states_of(job.run)
         states = [_state(known, m, block.shape[1], len(c)) for m, c in zip(models, centres, strict=True)]
@@ -206,7 +211,7 @@ def close_partition(
     want_moments: bool = False,
 ) -> list[Closed]:
     """The closing pass of all models: sums and inertia of the partition and what else is wanted."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
         known, engine = entry.states_of(job.run), job.engine.build()
         states = [_state(known, m, block.shape[1], len(c)) for m, c in enumerate(centres)]
@@ -226,7 +231,7 @@ def farthest_partition(
     partition: Partition, first_row: int, job: Job, centres: Float32Array, limit: int
 ) -> Farthest:
     """The partition's rows with positive weight that are farthest from their centre."""
-    with MEMO.entry(partition.token, job.bound()) as entry:
+    with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
         distance = np.empty(block.shape[1], np.float32)
         state = AssignState.fresh(block.shape[1], len(centres))

@@ -135,9 +135,9 @@ def test_eviction_happens_in_the_middle_of_a_fit(monkeypatch, n_bytes):
     held, evicted = [], []
     before = memo.Memo._evict
 
-    def counting(self, max_bytes):
+    def counting(self, max_bytes, *used):
         there = set(self._entries)
-        before(self, max_bytes)
+        before(self, max_bytes, *used)
         evicted.append(len(there - set(self._entries)))
         held.append(self.n_bytes())
 

@@ -77,15 +77,10 @@ def test_labels_take_the_narrowest_type(k, width):
     assert memory.label_bytes(k) == width
 
 
-def test_a_plan_counts_bytes():
-    plan = memory.plan_fit_memory(1000, 4, [3, 300], threads=2, weight_bytes=8)
-    assert plan.block == 1000 * 4 * 4
-    assert plan.rows == 1000 * (1 + 2 + 2 * 4 + 8)  # a bound a row and model
+def test_exact_sums_count_bytes():
     # Weights may turn out to be real, and then a cluster's weight takes 32 bins.
-    assert plan.sums == (3 + 300) * (4 + 32) * 16 * 3
-    assert memory.plan_fit_memory(1000, 4, [3]).sums == 3 * (4 + 1) * 16 * 2
-    assert plan.total == plan.block + plan.rows + plan.sums
-    assert memory.plan_fit_memory(1000, 4, [3], copies=False).block == 0
+    assert memory.sums_bytes(4, [3, 300], 2, weighted=True) == (3 + 300) * (4 + 32) * 16 * 3
+    assert memory.sums_bytes(4, [3], 1, weighted=False) == 3 * (4 + 1) * 16 * 2
 
 
 def test_a_result_promises_what_its_weakest_stage_does():

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.base import AssignState
+from gpuseg.engines.choose import EngineChoice
 from gpuseg.engines.cpu.bounds import Bounds
 from gpuseg.errors import InputError
 from gpuseg.graph import memo
 from gpuseg.graph.memo import ENVIRONMENT, MEMO, Entry, Memo, default_memo_bytes, memo_bytes
 from gpuseg.graph.partitions import HostTable
+from gpuseg.graph.tasks import Job
 
 UNBOUNDED = 1 << 60
 
@@ -241,3 +244,34 @@ def test_the_bound_by_the_memory_there_is(monkeypatch):
     assert default_memo_bytes() == 500
     monkeypatch.setattr(memo, "worker_memory_limit", lambda: 100)
     assert default_memo_bytes() == 30
+
+
+@pytest.mark.parametrize(("bound", "read_again"), [(0, 6), (400, 5), (1200, 3), (2399, 1), (2400, 0)])
+def test_a_table_that_does_not_fit_is_held_as_far_as_it_does(bound, read_again):
+    """A pass reads again what has no room, and no more: the least recently used are those that it needs next."""
+    store, read = Memo(), []
+    for _ in range(4):
+        read.clear()
+        for token in "abcdef":
+            with store.entry(token, bound, "fit") as entry:
+                if entry.block is None:
+                    read.append(token)
+                    entry.block = np.zeros((1, 100), np.float32)
+    assert len(read) == read_again
+    assert store.n_bytes() == min(bound // 400, 6) * 400
+
+
+def test_what_another_fit_left_behind_goes_first():
+    store = Memo()
+    for token in "abc":
+        with store.entry(token, UNBOUNDED, "earlier") as entry:
+            entry.block = np.zeros((1, 100), np.float32)
+    for token in "de":
+        with store.entry(token, 1200, "now") as entry:
+            entry.block = np.zeros((1, 100), np.float32)
+    assert list(store._entries) == ["c", "d", "e"]
+
+
+def test_parts_of_a_fit_are_one_user():
+    job = Job("fit", EngineChoice("cpu", "asked for"))
+    assert replace(job, run="fit-sized").fit == replace(job, run="fit-0-3").fit == job.fit == "fit"
