@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("gpuseg.cluster")
 
 _EVERYTHING = 1 << 62
+_ALLOCATORS = 64 << 20
+"""Room that is left for what the allocators of Python and Arrow keep beside what is counted."""
 _KEY_BYTES = 8
 _TEXT_KEY_BYTES = 72
 """Of a key whose type only reading tells: an object and the reference to it."""
@@ -183,7 +185,7 @@ def _fitted(plan: MemoryPlan, needed: int | None) -> MemoryPlan:
     """Hold all rows where they fit with room, else as many as do."""
     spare = _nothing_held(plan, "")
     beside = spare.worker_peak if plan.place.workers else spare.peak
-    limit = (plan.place.available - beside) * max(1, plan.place.workers)
+    limit = (plan.place.available - beside - _ALLOCATORS) * max(1, plan.place.workers)
     room = max(0, min(plan.place.room, limit))
     if needed is None:
         return replace(plan, persist=False, room=room, reason="auto: rows are not counted; what fits is held")

@@ -22,7 +22,7 @@ from gpuseg.graph.memo import ENVIRONMENT, MEMO
 from tests.cluster.kinds import Answer, frame_of, rows_of, weights_of
 from tests.graph import counted_files
 
-N, PART = 240, 30
+N, PART, MB = 240, 30, 1_000_000
 INITS = ("k-means++", "k-means||", "array")
 
 
@@ -243,12 +243,14 @@ def test_files_on_workers_are_held_or_read_again(three, file, monkeypatch):
     expected = Answer.of(model().fit(X, sample_weight=weights_of("real", n=N)))
     for persist in (True, False, "auto"):
         assert Answer.of(model(persist=persist).fit(path, sample_weight="weight")) == expected
-    monkeypatch.setattr(planning, "worker_limits", lambda client: [(300_000, 1), (200_000, 1), (200_000, 1)])
-    monkeypatch.setattr(memo, "_WORKER_SHARE", 0.005)
+    monkeypatch.setattr(
+        planning, "worker_limits", lambda client: [(300 * MB, 1), (200 * MB, 1), (200 * MB, 1)]
+    )
+    monkeypatch.setattr(memo, "_WORKER_SHARE", 5e-6)
     plan = model().plan(path, "weight")
     assert not plan.persist
     assert plan.room == 1500 + 1000 + 1000
-    assert plan.place.available == 200_000
+    assert plan.place.available == 200 * MB
     collected = model().plan(da.from_array(X, chunks=(60, 4)))
     assert (collected.persist, collected.room, collected.holds_source) == (False, 0, False)
     assert "every pass makes them again" in collected.reason
