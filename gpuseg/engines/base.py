@@ -182,6 +182,7 @@ class Engine(Protocol):
         inertia: bool = False,
         labels: bool = True,
         distance: npt.NDArray[np.float32] | None = None,
+        rows: npt.NDArray[np.float32] | None = None,
     ) -> list[AssignResult]:
         """Nearest centre of every row for each model, in one read of the block.
 
@@ -189,6 +190,8 @@ class Engine(Protocol):
         later pass, over the same block and weights objects, asks for them, and an engine may keep both to itself.
         Without ``sums`` only labels (and the inertia, if asked for) are wanted: masses and totals come back as zeros
         and the state forgets its sums. ``distance`` (one model only) receives each row's chain d2.
+        ``rows`` (n, d), C order, holds the block's values once more, bit for bit, where the caller has them so anyway:
+        an engine that looks at few rows may read them there.
         """
         ...
 

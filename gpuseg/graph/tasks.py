@@ -159,7 +159,10 @@ def assign_partition(
         states = [_state(known, m, block.shape[1], len(c)) for m, c in zip(chosen, centres, strict=True)]
         scales = require_layout(job).scales
         engine = job.engine.build()
-        return engine.assign(block, weights, centres, states, scales, inertia=inertia, labels=False)
+        rows = _rows_as_given(partition, block, job)
+        return engine.assign(
+            block, weights, centres, states, scales, inertia=inertia, labels=False, rows=rows
+        )
 
 
 def count_partition(
@@ -216,7 +219,8 @@ def close_partition(
         known, engine = entry.states_of(job.run), job.engine.build()
         states = [_state(known, m, block.shape[1], len(c)) for m, c in enumerate(centres)]
         scales = require_layout(job).scales
-        results = engine.assign(block, weights, centres, states, scales, inertia=True)
+        rows = _rows_as_given(partition, block, job)
+        results = engine.assign(block, weights, centres, states, scales, inertia=True, rows=rows)
         moments: list[list[Moments]] | list[None] = [None] * len(centres)
         if want_moments:
             labels, ks = [state.labels for state in states], [len(c) for c in centres]
@@ -323,6 +327,15 @@ def _identity(entry: Entry, partition: Partition, first_row: int) -> npt.NDArray
     if not isinstance(partition, MemoryPartition):
         entry.keys = keys
     return key_identities(keys)
+
+
+def _rows_as_given(partition: Partition, block: Block, job: Job) -> Float32Array | None:
+    """The caller's own row-major array, where the block is a plain copy of it."""
+    if not isinstance(partition, MemoryPartition) or layout_digest(require_layout(job)) != "":
+        return None
+    values = partition.load().values
+    given = values.dtype == np.float32 and values.flags.c_contiguous and not np.may_share_memory(values, block)
+    return values if given else None
 
 
 def layout_digest(layout: Layout) -> str:

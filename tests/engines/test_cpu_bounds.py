@@ -12,7 +12,7 @@ from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightRange, Weights
 from gpuseg.engines.base import AssignState
 from gpuseg.engines.cpu import engine as engine_module
-from gpuseg.engines.cpu.bounds import Bounds, margins, paying_share
+from gpuseg.engines.cpu.bounds import Bounds, PassCosts, margins, paying_share
 from gpuseg.engines.cpu.engine import CpuEngine
 from tests import strategies
 
@@ -23,7 +23,7 @@ def blobs(n, d, k, seed):
     return (draw.normal(0, 8, (k, d))[draw.integers(0, k, n)] + draw.normal(0, 1, (n, d))).astype(np.float32)
 
 
-def passes(engine, rows, weights, starts):
+def passes(engine, rows, weights, starts, *, row_major=False, inertia=False):
     """Labels, sums and distances computed of one pass after the other."""
     facts = WeightRange.of(weights, len(rows))
     held = Weights.of(weights, facts.mode())
@@ -31,7 +31,9 @@ def passes(engine, rows, weights, starts):
     block = np.ascontiguousarray(rows.T)
     state = AssignState.fresh(len(rows), len(starts[0]))
     for centres in starts:
-        [result] = engine.assign(block, held, [centres], [state], scales)
+        [result] = engine.assign(
+            block, held, [centres], [state], scales, inertia=inertia, rows=rows if row_major else None
+        )
         yield state.labels.copy(), result.sums, result.computed
 
 
@@ -48,19 +50,23 @@ def lloyd_centres(rows, weights, centres, n_passes):
 
 def require_same(rows, weights, starts):
     """Compare passes with bounds to those without; returns the distances computed with them."""
-    plain = passes(CpuEngine(1, bounds=False), rows, weights, starts)
     computed = []
-    for expected, found in zip(plain, passes(CpuEngine(1), rows, weights, starts), strict=True):
-        assert np.array_equal(expected[0], found[0])
-        assert strategies.same(expected[1], found[1])
-        computed.append(found[2])
+    for inertia in (True, False):
+        plain = list(passes(CpuEngine(1, bounds=False), rows, weights, starts, inertia=inertia))
+        for row_major in (True, False):
+            ours = passes(CpuEngine(1), rows, weights, starts, row_major=row_major, inertia=inertia)
+            computed.clear()
+            for expected, found in zip(plain, ours, strict=True):
+                assert np.array_equal(expected[0], found[0])
+                assert strategies.same(expected[1], found[1])
+                computed.append(found[2])
     return computed
 
 
 @pytest.fixture(params=[0.01, 0.2, 2.0], ids=["dense", "mixed", "gathered"])
 def always(monkeypatch, request):
     """Bounds from the second pass on, whatever they cost; tiles with a larger share of doubtful rows are dense."""
-    monkeypatch.setattr(engine_module, "paying_share", lambda d, k: request.param)
+    monkeypatch.setattr(engine_module, "paying_share", lambda d, k, costs: request.param)
     if request.param < 1:
         monkeypatch.setattr(Bounds, "doubtful_share", lambda self, labels, ranges: 0.0)
 
@@ -86,7 +92,7 @@ def test_centres_that_move_anywhere_change_no_bit(data, k, seed, reach):
         moved = starts[-1] + draw.normal(0, 2.0**reach, starts[-1].shape).astype(np.float32)
         starts.append(np.where(draw.random((k, 1)) < 0.5, moved, starts[-1]).astype(np.float32))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_module, "paying_share", lambda d, k: 2.0)
+        patch.setattr(engine_module, "paying_share", lambda d, k, costs: 2.0)
         require_same(rows, weights, starts)
 
 
@@ -94,7 +100,7 @@ def test_centres_that_move_anywhere_change_no_bit(data, k, seed, reach):
 @pytest.mark.parametrize("d", [1, 2, 7, 64])
 def test_rows_between_two_centres_that_creep_are_never_skipped_wrongly(monkeypatch, offset, d):
     """Rows at the border of two segments, centres that move by last bits: bounds at their limit."""
-    monkeypatch.setattr(engine_module, "paying_share", lambda d, k: 2.0)
+    monkeypatch.setattr(engine_module, "paying_share", lambda d, k, costs: 2.0)
     draw = np.random.default_rng(d)
     middle = draw.normal(offset, 1, d)
     towards = draw.normal(0, 1, d)
@@ -119,7 +125,7 @@ def test_a_settled_fit_computes_next_to_nothing():
 
 
 def test_bounds_that_do_not_pay_are_given_up_and_taken_up_again(monkeypatch):
-    monkeypatch.setattr(engine_module, "paying_share", lambda d, k: 0.05)
+    monkeypatch.setattr(engine_module, "paying_share", lambda d, k, costs: 0.05)
     rows = blobs(70_000, 4, 6, seed=5)
     centres = strategies.centres(rows, 6, seed=3)
     still, far = [centres] * 4, [np.roll(centres, i, axis=0) for i in (1, 2, 3)]
@@ -131,14 +137,43 @@ def test_bounds_that_do_not_pay_are_given_up_and_taken_up_again(monkeypatch):
     assert computed[-1] == 0
 
 
+@pytest.mark.parametrize("n", [1000, 2049, 30_000])
+@pytest.mark.parametrize("d", [1, 3, 8, 13, 21])
+def test_distances_of_rows_that_bounds_vouch_for_are_the_chain(monkeypatch, n, d):
+    """Most rows are compared with their own centre alone, the others with all."""
+    monkeypatch.setattr(engine_module, "paying_share", lambda d, k, costs: 0.5)
+    rows = np.ascontiguousarray(blobs(n, d, 5, seed=n))
+    centres = strategies.centres(rows, 5, seed=3)
+    scales = Scales.of(np.abs(rows).max(axis=0).astype(np.float64), WeightRange.of(None, n))
+    block, held = np.ascontiguousarray(rows.T), Weights.of(None, scales.mode)
+    state = AssignState.fresh(n, 5)
+    engine, distance = CpuEngine(2), np.empty(n, np.float32)
+    for moved in (centres, centres, np.nextafter(centres, np.float32(9))):
+        engine.assign(block, held, [moved], [state], scales, rows=rows)
+    moved = np.nextafter(moved, np.float32(9))
+    [result] = engine.assign(block, held, [moved], [state], scales, distance=distance, rows=rows)
+    assert result.computed < 0.8 * n * 5
+    plain, expected = AssignState.fresh(n, 5), np.empty(n, np.float32)
+    CpuEngine(1, bounds=False).assign(block, held, [moved], [plain], scales, distance=expected)
+    assert np.array_equal(state.labels, plain.labels)
+    assert np.array_equal(distance.view(np.uint32), expected.view(np.uint32))
+
+
 def test_where_distances_are_cheap_bounds_never_pay():
     assert paying_share(2, 3) == 0.0
     assert paying_share(1, 2) == 0.0
 
 
 def test_the_share_that_pays_grows_with_the_work_saved():
-    shares = [paying_share(*shape) for shape in [(8, 8), (32, 16), (64, 64)]]
-    assert 0 < shares[0] < shares[1] < shares[2] < 1
+    for costs in (PassCosts(), PassCosts(row_major=True)):
+        shares = [paying_share(*shape, costs) for shape in [(8, 8), (32, 16), (64, 64)]]
+        assert 0 < shares[0] < shares[1] < shares[2] < 1
+
+
+def test_rows_that_lie_side_by_side_pay_sooner_and_distances_later():
+    plain = paying_share(64, 64)
+    assert paying_share(64, 64, PassCosts(row_major=True)) > plain
+    assert paying_share(64, 64, PassCosts(distances=True)) < plain
 
 
 def test_one_centre_and_another_number_of_centres_need_no_bounds():

@@ -18,17 +18,21 @@ from gpuseg.engines.cpu.adding import (
     close_real,
     close_sums,
 )
+from gpuseg.engines.cpu.gathering import gather_row_major, gather_rows
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.nearest import (
     all_rows,
     changed_rows,
-    gather_rows,
     nearest_tile,
     nearest_two_tile,
+    own_tile,
 )
 from gpuseg.engines.cpu.preparing import WEIGHT_NONE, WEIGHT_REAL
 from gpuseg.engines.cpu.slack import TILE, is_sampled, keep_slack, list_marked, mark_doubtful
 from gpuseg.engines.cpu.vectors import LANES
+
+APART = TILE + LANES
+"""From one feature of gathered rows to the next: were it a power of two, all features would share few cache lines."""
 
 
 @kernel
@@ -45,7 +49,7 @@ def _look(
 
 @kernel
 def assign_rows(
-    x, stride, start, stop, centres, d, k, labels, is_first, scale, weights, real, mode, want_sums, want_inertia,
+    x, stride, row_major, start, stop, centres, own, d, k, labels, is_first, scale, weights, real, mode, want_sums, want_inertia,
     distance, want_distance, slack, bounded, keep_all, paying, ceilings, floors, share, least,
     total_hi, total_lo, mass_hi, mass_lo, bin_hi, bin_lo,
 ):  # fmt: skip
@@ -53,7 +57,9 @@ def assign_rows(
 
     ``start`` is a multiple of 16. With ``is_first`` the labels buffer holds nothing yet and the change is the full sum.
     Where ``slack`` has rows it is kept, of every tile or of the sampled ones; with ``bounded`` it says which rows need
-    not be looked at, unless a larger share than ``paying`` needs to be. Returns rows moved and rows looked at.
+    not be looked at, unless a larger share than ``paying`` needs to be; where inertia or distances are wanted, those
+    rows are compared with their own centre alone (``own``: the centres as ``own_tile`` takes them). ``row_major``
+    holds the rows once more, or is empty. Returns rows moved and rows looked at.
     """
     fresh = np.empty(TILE, labels.dtype)
     old = np.empty(TILE, labels.dtype)
@@ -65,7 +71,7 @@ def assign_rows(
     marks = np.empty(TILE // LANES, np.int32)
     moved = np.empty(TILE, np.int64)
     by_row = np.zeros(BY_ROW * scale.size, np.float32)
-    dense = np.empty(d * TILE, np.float32)
+    dense = np.empty(d * APART, np.float32)
     acc = np.zeros(k * scale.size, np.int64)
     count = np.zeros(k * 32 if mode == WEIGHT_REAL else k, np.int64)
     bins = np.zeros(32 * COPIES, np.int64)
@@ -73,11 +79,13 @@ def assign_rows(
     n_changed = 0
     n_seen = 0
     n_waiting = 0
+    each = want_inertia or want_distance  # row has its distance looked at
     for low in range(start, stop, TILE):
         m = min(TILE, stop - low)
         n_rows = mark_doubtful(slack, low, m, labels, ceilings, marks) if bounded else m
         keep = keep_all or (slack.size > 0 and is_sampled(low))
-        if not bounded or n_rows > paying * m:
+        dense_tile = not bounded or n_rows > paying * m or (each and m % LANES > 0)
+        if dense_tile:
             # Most have to be looked at: all are, where they lie; what does not fill a vector waits.
             whole = m - m % LANES
             for j in range(low + whole, low + m):
@@ -107,16 +115,19 @@ def assign_rows(
             n_changed += n_moved
             n_seen += whole
         elif n_rows > 0:
-            n_waiting = list_marked(marks, low, m, x, stride, d, rows, n_waiting)
-        if n_waiting < TILE // 2 and low + TILE < stop:
+            n_waiting = list_marked(marks, low, m, x, stride, d, row_major, rows, n_waiting)
+        if n_waiting < TILE // 2 and low + TILE < stop and not each:
             continue
         # Those that wait are gathered side by side, at most a tile at a time.
         for at in range(0, n_waiting, TILE):
             n = min(TILE, n_waiting - at)
             these = rows[at : at + n]
-            width = gather_rows(x, stride, these, n, d, dense, TILE)
+            if row_major.size > 0:
+                width = gather_row_major(row_major, rows[at:], n, d, dense, APART)
+            else:
+                width = gather_rows(x, stride, these, n, d, dense, APART)
             _look(
-                dense, TILE, 0, width, centres, d, k, fresh, best, second, slack.size > 0, share, least, floors,
+                dense, APART, 0, width, centres, d, k, fresh, best, second, slack.size > 0, share, least, floors,
                 fresh_slack, 0,
             )  # fmt: skip
             for r in range(n):
@@ -124,20 +135,26 @@ def assign_rows(
             n_moved = all_rows(n, moved) if is_first else changed_rows(fresh, old, 0, n, moved)
             if want_sums and n_moved > 0:
                 add_rows(
-                    dense, TILE, 0, n, weights, real, mode, these, scale, d, k, n_moved, moved, old, 0, fresh,
+                    dense, APART, 0, n, weights, real, mode, these, scale, d, k, n_moved, moved, old, 0, fresh,
                     is_first, acc, count, run, by_row, total_hi, total_lo, mass_hi, mass_lo,
                 )  # fmt: skip
             for r in range(n):
                 labels[these[r]] = fresh[r]
                 if slack.size > 0:
                     slack[these[r]] = fresh_slack[r]
-                if want_inertia:
+                if want_inertia and dense_tile:
                     add_inertia(best[r:], 1, weights, real, mode, these[r], bins, run, bin_hi, bin_lo)
-                if want_distance:
+                if want_distance and dense_tile:
                     distance[these[r]] = best[r]
             n_changed += n_moved
             n_seen += n
         n_waiting = 0
+        if each and not dense_tile:
+            own_tile(x, stride, low, m, own, d, labels, best)
+            if want_inertia:
+                add_inertia(best, m, weights, real, mode, low, bins, run, bin_hi, bin_lo)
+            if want_distance:
+                distance[low : low + m] = best[:m]
     if mode == WEIGHT_REAL:
         close_real(acc, count, total_hi, total_lo, mass_hi, mass_lo, d, k)
     else:

@@ -13,6 +13,7 @@ compute the left side are off by less than 8 b 2**-23, which is subtracted too.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.engines.cpu.slack import count_doubtful
+from gpuseg.engines.cpu.turning import FEATURES
 from gpuseg.engines.cpu.vectors import LANES
 
 Float32Array = npt.NDArray[np.float32]
@@ -140,17 +142,46 @@ def margins(d: int) -> tuple[np.float32, np.float32]:
     return np.float32((4 * (d + 4) + 8) * 2.0**-23), np.float32(4.0 * np.sqrt(float(d)) * 2.0**-74)
 
 
-def paying_share(d: int, k: int) -> float:
+@dataclass(frozen=True)
+class PassCosts:
+    """What decides how dear a row is in one pass, beside its features and the centres.
+
+    Parameters
+    ----------
+    row_major : bool, default False
+        Whether rows that are looked at alone come from a row-major table.
+    distances : bool, default False
+        Whether every row's distance is wanted, not its label alone.
+    """
+
+    row_major: bool = False
+    distances: bool = False
+
+
+@functools.cache
+def paying_share(d: int, k: int, costs: PassCosts = PassCosts()) -> float:
     """Largest share of doubtful rows at which looking at them alone pays; 0 where none does.
 
-    Nanoseconds a row as measured on one core (2.0e6 rows, AVX-512): all rows cost 0.028 a feature and centre; the
-    bound 0.33; a cache line of 16 rows that has to come 4 a feature; a gathered row 0.6 a feature more.
+    Nanoseconds a row as measured on one core (2.0e6 rows, AVX-512). A row that is looked at where it lies: 0.5, 0.06 a
+    feature and 0.0235 a feature and centre. The bound: 0.5. A row that is gathered costs as much as one where it lies,
+    0.2 a feature, and 7 where rows lie row-major; otherwise 3, and each cache line of 16 rows that has to come 5.3. The
+    distance to its own centre: 0.3 a feature.
     """
-    dense = 0.028 * d * k
+    look = 0.5 + 0.06 * d + 0.0235 * d * k
+    once = 0.5 + (0.3 * d if costs.distances else 0.0)
     paying = 0.0
     for percent in range(1, 81):
         share = percent / 100
-        lines = d * (1.0 - (1.0 - share) ** LANES) / LANES
-        if 0.33 + 4.0 * lines + share * (0.6 * d + dense) <= GAIN * dense:
+        lines = 0.0 if costs.row_major else d * (1.0 - (1.0 - share) ** LANES) / LANES
+        gathered = share * ((7.0 if costs.row_major else 3.0) + 0.2 * d + look)
+        if once + 5.3 * lines + gathered <= GAIN * look:
             paying = share
     return paying
+
+
+def whole_groups(centres: Float32Array) -> Float32Array:
+    """Centres (k, d), flat, each filled up with zeros to whole groups of eight features."""
+    k, d = centres.shape
+    filled = np.zeros((k, -(-d // FEATURES) * FEATURES), np.float32)
+    filled[:, :d] = centres
+    return filled.reshape(-1)

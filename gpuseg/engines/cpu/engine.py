@@ -38,7 +38,7 @@ from gpuseg.engines.checks import (
     require_weights,
 )
 from gpuseg.engines.cpu import assigning, distances, labelled, preparing, reading, records, sampling
-from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, margins, paying_share
+from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, PassCosts, margins, paying_share, whole_groups
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
 from gpuseg.engines.cpu.slack import TILE
 from gpuseg.engines.cpu.turning import FEATURES
@@ -173,6 +173,7 @@ class CpuEngine:
         inertia: bool = False,
         labels: bool = True,  # noqa: ARG002 (they are here anyway)
         distance: npt.NDArray[np.float32] | None = None,
+        rows: npt.NDArray[np.float32] | None = None,
     ) -> list[AssignResult]:
         """Nearest centre of every row for each model: see :meth:`gpuseg.engines.base.Engine.assign`."""
         d, n = block.shape
@@ -184,9 +185,13 @@ class CpuEngine:
         scale = np.zeros(-(-d // 8) * 8)  # as long as a row of sums, which is padded to whole vectors
         scale[:d] = _powers(scales.exponent)
         known = [state.sums for state in states]
-        keep = sums and not inertia and distance is None
+        row_major = _NO_FLOATS if rows is None or d == 1 else rows.reshape(-1)
+        costs = PassCosts(row_major=row_major.size > 0, distances=inertia or distance is not None)
         none = BoundPlan.none()
-        plans = [self._plan(state, c, n) if keep else none for state, c in zip(states, centres, strict=True)]
+        plans = [
+            self._plan(state, c, n, costs) if sums else none for state, c in zip(states, centres, strict=True)
+        ]
+        own = [whole_groups(c) for c in centres]
         bound_arrays = [plan.arrays() for plan in plans]
         share, least = margins(d)
         for state in states:
@@ -199,7 +204,7 @@ class CpuEngine:
             for low in range(start, stop, row_chunk):
                 for m, (c, part) in enumerate(zip(centres, shares, strict=True)):
                     part.add_counts(*assigning.assign_rows(
-                        flat, n, low, min(low + row_chunk, stop), c.reshape(-1), d, len(c),
+                        flat, n, row_major, low, min(low + row_chunk, stop), c.reshape(-1), own[m], d, len(c),
                         states[m].labels, known[m] is None, scale, weights.integers, weights.reals, int(weights.mode),
                         sums, inertia, spare, distance is not None, *bound_arrays[m], share, least,
                         part.total.hi, part.total.lo, part.mass.hi, part.mass.lo, part.bins.hi, part.bins.lo,
@@ -217,10 +222,12 @@ class CpuEngine:
             results.append(AssignResult(full, moved, looked_at * len(c)))
         return results
 
-    def _plan(self, state: AssignState, centres: npt.NDArray[np.float32], n_rows: int) -> BoundPlan:
+    def _plan(
+        self, state: AssignState, centres: npt.NDArray[np.float32], n_rows: int, costs: PassCosts
+    ) -> BoundPlan:
         """Bounds for a pass with these centres: those kept, now that the centres moved, or fresh ones."""
         k, d = centres.shape
-        paying = paying_share(d, k) if self.bounds and k > 1 else 0.0
+        paying = paying_share(d, k, costs) if self.bounds and k > 1 else 0.0
         kept = state.kept
         if paying == 0.0:
             return BoundPlan.none()

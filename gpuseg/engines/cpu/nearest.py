@@ -1,4 +1,4 @@
-"""Nearest centres of a tile of rows (CPU engine): sixteen customers a register, four centres at a time.
+"""Nearest centres of a tile of rows (CPU engine): sixteen customers a register, four or eight centres at a time.
 
 The chain of ONE_ANSWER section 5, whatever else is kept beside it. Two kernels of one text: ``nearest_tile`` keeps the
 nearest centre's distance, ``nearest_two_tile`` the second nearest's as well, from which bounds are made.
@@ -10,7 +10,7 @@ import numpy as np
 
 from gpuseg.engines.cpu.bits import trailing_zeros
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.memory import copy_element
+from gpuseg.engines.cpu.memory import prefetch
 from gpuseg.engines.cpu.simd import (
     changed,
     fma,
@@ -26,8 +26,13 @@ from gpuseg.engines.cpu.simd import (
     store_labels,
     sub,
 )
+from gpuseg.engines.cpu.turning import FEATURES, gather_to_features
 from gpuseg.engines.cpu.vectors import LANES
 
+WIDE = 16
+"""Features from which values are asked for ahead, more streams than a processor follows, and eight centres pay."""
+AHEAD = 4 * LANES
+"""Rows that they are asked for ahead."""
 INF = np.float32(np.inf)
 ZERO = np.float32(0.0)
 
@@ -40,12 +45,85 @@ def _nearest(two):
 
         ``x`` is flat, feature f of row i at ``f * stride + i``; centres are flat ``[k, d]``.
         """
+        wide = d >= WIDE
         for j in range(0, m, LANES):
             i = first + j
             nearest = splat(INF)
             next_nearest = nearest
             label = splat_i32(np.int32(0))
+            if wide:
+                for f in range(d):
+                    prefetch(x, f * stride + i + AHEAD)
             c = 0
+            while wide and c + 8 <= k:
+                a0 = splat(ZERO)
+                a1 = a0
+                a2 = a0
+                a3 = a0
+                a4 = a0
+                a5 = a0
+                a6 = a0
+                a7 = a0
+                base = c * d
+                for f in range(d):
+                    v = load(x, f * stride + i)
+                    t = sub(v, splat(centres[base + f]))
+                    a0 = fma(t, t, a0)
+                    t = sub(v, splat(centres[base + d + f]))
+                    a1 = fma(t, t, a1)
+                    t = sub(v, splat(centres[base + 2 * d + f]))
+                    a2 = fma(t, t, a2)
+                    t = sub(v, splat(centres[base + 3 * d + f]))
+                    a3 = fma(t, t, a3)
+                    t = sub(v, splat(centres[base + 4 * d + f]))
+                    a4 = fma(t, t, a4)
+                    t = sub(v, splat(centres[base + 5 * d + f]))
+                    a5 = fma(t, t, a5)
+                    t = sub(v, splat(centres[base + 6 * d + f]))
+                    a6 = fma(t, t, a6)
+                    t = sub(v, splat(centres[base + 7 * d + f]))
+                    a7 = fma(t, t, a7)
+                mask = less(a0, nearest)
+                if two:
+                    next_nearest = smaller(select(mask, nearest, a0), next_nearest)
+                nearest = select(mask, a0, nearest)
+                label = select_i32(mask, splat_i32(np.int32(c)), label)
+                mask = less(a1, nearest)
+                if two:
+                    next_nearest = smaller(select(mask, nearest, a1), next_nearest)
+                nearest = select(mask, a1, nearest)
+                label = select_i32(mask, splat_i32(np.int32(c + 1)), label)
+                mask = less(a2, nearest)
+                if two:
+                    next_nearest = smaller(select(mask, nearest, a2), next_nearest)
+                nearest = select(mask, a2, nearest)
+                label = select_i32(mask, splat_i32(np.int32(c + 2)), label)
+                mask = less(a3, nearest)
+                if two:
+                    next_nearest = smaller(select(mask, nearest, a3), next_nearest)
+                nearest = select(mask, a3, nearest)
+                label = select_i32(mask, splat_i32(np.int32(c + 3)), label)
+                mask = less(a4, nearest)
+                if two:
+                    next_nearest = smaller(select(mask, nearest, a4), next_nearest)
+                nearest = select(mask, a4, nearest)
+                label = select_i32(mask, splat_i32(np.int32(c + 4)), label)
+                mask = less(a5, nearest)
+                if two:
+                    next_nearest = smaller(select(mask, nearest, a5), next_nearest)
+                nearest = select(mask, a5, nearest)
+                label = select_i32(mask, splat_i32(np.int32(c + 5)), label)
+                mask = less(a6, nearest)
+                if two:
+                    next_nearest = smaller(select(mask, nearest, a6), next_nearest)
+                nearest = select(mask, a6, nearest)
+                label = select_i32(mask, splat_i32(np.int32(c + 6)), label)
+                mask = less(a7, nearest)
+                if two:
+                    next_nearest = smaller(select(mask, nearest, a7), next_nearest)
+                nearest = select(mask, a7, nearest)
+                label = select_i32(mask, splat_i32(np.int32(c + 7)), label)
+                c += 8
             while c + 4 <= k:
                 a0 = splat(ZERO)
                 a1 = a0
@@ -134,14 +212,42 @@ def all_rows(m, moved):
 
 
 @kernel
-def gather_rows(x, stride, rows, n, d, dense, dense_stride):
-    """Copy rows ``rows[0:n]`` side by side, feature-major; up to 15 more repeat the last. Returns the width."""
-    width = (n + LANES - 1) // LANES * LANES
-    for f in range(d):
-        at = f * stride
-        to = f * dense_stride
-        for r in range(n):
-            copy_element(dense, to + r, x, at + rows[r])
-        for r in range(n, width):
-            dense[to + r] = dense[to + n - 1]
-    return width
+def own_tile(x, stride, first, m, table, d, labels, best):
+    """Chain distances of rows first .. first + m - 1 (m a multiple of 16) to the centre of their label, into ``[0:m]``.
+
+    ``table`` holds the centres row-major, each filled up to whole groups of eight features.
+    """
+    width = (d + FEATURES - 1) // FEATURES * FEATURES
+    for j in range(0, m, LANES):
+        i = first + j
+        if d >= WIDE:
+            for f in range(d):
+                prefetch(x, f * stride + i + AHEAD)
+        acc = splat(ZERO)
+        for f in range(0, d, FEATURES):
+            c = gather_to_features(table, f, width, labels, i)
+            at = f * stride + i
+            t = sub(load(x, at), c[0])
+            acc = fma(t, t, acc)
+            if f + 1 < d:
+                t = sub(load(x, at + stride), c[1])
+                acc = fma(t, t, acc)
+            if f + 2 < d:
+                t = sub(load(x, at + 2 * stride), c[2])
+                acc = fma(t, t, acc)
+            if f + 3 < d:
+                t = sub(load(x, at + 3 * stride), c[3])
+                acc = fma(t, t, acc)
+            if f + 4 < d:
+                t = sub(load(x, at + 4 * stride), c[4])
+                acc = fma(t, t, acc)
+            if f + 5 < d:
+                t = sub(load(x, at + 5 * stride), c[5])
+                acc = fma(t, t, acc)
+            if f + 6 < d:
+                t = sub(load(x, at + 6 * stride), c[6])
+                acc = fma(t, t, acc)
+            if f + 7 < d:
+                t = sub(load(x, at + 7 * stride), c[7])
+                acc = fma(t, t, acc)
+        store(best, j, acc)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from gpuseg.engines.cpu.bits import count_bits, trailing_zeros
+from gpuseg.engines.cpu.gathering import ask_for_group, ask_for_row
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.memory import prefetch, take
+from gpuseg.engines.cpu.memory import take
 from gpuseg.engines.cpu.simd import (
     absolute,
     add,
@@ -89,16 +90,18 @@ def mark_doubtful(slack, first, m, labels, ceilings, marks):
 
 
 @kernel
-def list_marked(marks, first, m, x, stride, d, rows, n_rows):
+def list_marked(marks, first, m, x, stride, d, row_major, rows, n_rows):
     """Append the marked rows to ``rows``; their values are asked for now, so that they are here when gathered."""
     for group in range((m + LANES - 1) // LANES):
         mask = marks[group]
         if mask != 0:
             at = first + group * LANES
-            for f in range(d):
-                prefetch(x, f * stride + at)
+            if row_major.size == 0:
+                ask_for_group(x, stride, at, d)
             while mask != 0:
                 rows[n_rows] = at + trailing_zeros(mask)
+                if row_major.size > 0:
+                    ask_for_row(row_major, rows[n_rows], d)
                 n_rows += 1
                 mask &= mask - np.int32(1)
     return n_rows

@@ -75,31 +75,60 @@ def turn_to_features(typingctx, array, at, step):
     sig = types.UniTuple(vec_f32, FEATURES)(array, types.intp, types.intp)
 
     def codegen(context, builder, signature, args):
-        lanes_type = ir.VectorType(F32, FEATURES)
+        def offset(r):
+            return builder.add(args[1], builder.mul(args[2], ir.Constant(I64, r)))
 
-        def row(r):
-            offset = builder.add(args[1], builder.mul(args[2], ir.Constant(I64, r)))
-            pointer = element_pointer(context, builder, signature.args[0], args[0], offset, lanes_type)
-            value = builder.load(pointer)
-            value.align = 4
-            return value
-
-        vectors = [
-            _shuffle(builder, row(2 * q), row(2 * q + 1), list(range(LANES))) for q in range(LANES // 2)
-        ]
-        for size in (4, 2, 1):
-            even, odd = (
-                [_shuffle(builder, a, b, lanes) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
-                for lanes in _separated(size)
-            )
-            # Blocks of the same features in the order of their rows, features ascending.
-            groups = 4 // size
-            each = len(even) // groups
-            vectors = [
-                part[group * each + i] for group in range(groups) for part in (even, odd) for i in range(each)
-            ]
-        if len(vectors) != FEATURES:
-            raise AssertionError
+        vectors = _features(context, builder, signature.args[0], args[0], offset)
         return context.make_tuple(builder, signature.return_type, vectors)
 
     return sig, codegen
+
+
+@intrinsic
+def gather_to_features(typingctx, array, at, step, rows, first):
+    """Eight vectors, one a feature, of sixteen rows of eight values each: ``rows[first + r] * step + at`` on.
+
+    ``rows`` is a one-dimensional contiguous array of integers, none of them negative.
+    """
+    sig = types.UniTuple(vec_f32, FEATURES)(array, types.intp, types.intp, rows, types.intp)
+
+    def codegen(context, builder, signature, args):
+        numbers = context.make_array(signature.args[3])(context, builder, args[3]).data
+
+        def offset(r):
+            number = builder.load(builder.gep(numbers, [builder.add(args[4], ir.Constant(I64, r))]))
+            if number.type != I64:
+                number = builder.zext(number, I64)
+            return builder.add(args[1], builder.mul(args[2], number))
+
+        vectors = _features(context, builder, signature.args[0], args[0], offset)
+        return context.make_tuple(builder, signature.return_type, vectors)
+
+    return sig, codegen
+
+
+def _features(context, builder, array_type, array, offset):
+    """Sixteen rows of eight values, row r from ``offset(r)`` on, as eight vectors, one a feature."""
+    lanes_type = ir.VectorType(F32, FEATURES)
+
+    def row(r):
+        pointer = element_pointer(context, builder, array_type, array, offset(r), lanes_type)
+        value = builder.load(pointer)
+        value.align = 4
+        return value
+
+    vectors = [_shuffle(builder, row(2 * q), row(2 * q + 1), list(range(LANES))) for q in range(LANES // 2)]
+    for size in (4, 2, 1):
+        even, odd = (
+            [_shuffle(builder, a, b, lanes) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+            for lanes in _separated(size)
+        )
+        # Blocks of the same features in the order of their rows, features ascending.
+        groups = 4 // size
+        each = len(even) // groups
+        vectors = [
+            part[group * each + i] for group in range(groups) for part in (even, odd) for i in range(each)
+        ]
+    if len(vectors) != FEATURES:
+        raise AssertionError
+    return vectors

@@ -181,6 +181,7 @@ class DeviceEngine:
         inertia: bool = False,
         labels: bool = True,
         distance: npt.NDArray[np.float32] | None = None,
+        rows: npt.NDArray[np.float32] | None = None,  # noqa: ARG002 (the block is on the device)
     ) -> list[AssignResult]:
         """Nearest centre of every row for each model: see :meth:`gpuseg.engines.base.Engine.assign`.
 
