@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.blocks import empty_block
 from gpuseg.core.identity import canonical_order
 from gpuseg.core.philox import Stage, draw64
 from gpuseg.core.weights import WeightMode, Weights
@@ -188,17 +189,13 @@ class Sample:
         )
 
     def finish(self) -> Sample:
-        """In identity order."""
-        if (self.identity[1:] > self.identity[:-1]).all():
-            return self
-        order = canonical_order(self.identity, self.draw, (*self.rows, self.weight))
-        return Sample(
-            self.limit,
-            self.draw[order],
-            self.identity[order],
-            np.ascontiguousarray(self.rows[:, order]),
-            self.weight[order],
-        )
+        """In identity order, the rows laid out as a block."""
+        order: slice | Int64Array = slice(None)
+        if not (self.identity[1:] > self.identity[:-1]).all():
+            order = canonical_order(self.identity, self.draw, (*self.rows, self.weight))
+        rows = empty_block(*self.rows.shape)
+        rows[:] = self.rows[:, order]
+        return Sample(self.limit, self.draw[order], self.identity[order], rows, self.weight[order])
 
 
 def potential_exponent(largest: float, n_rows: int, weights: Weights) -> int:

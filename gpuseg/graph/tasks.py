@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.binsum import BinSum
+from gpuseg.core.blocks import empty_block, is_feature_major
 from gpuseg.core.fingerprint import of_bytes
 from gpuseg.core.identity import row_numbers
 from gpuseg.core.lloyd import ClusterSums, Farthest
@@ -74,10 +75,10 @@ def scan_partition(partition: Partition, job: Job) -> FeatureRange:
         engine = job.engine.build()
         if source.dtype != np.float32:
             return engine.scan(source, table.weights, None)
-        if source.T.flags.c_contiguous:
+        if is_feature_major(source):
             entry.block, entry.layout = source.T, ""
             return engine.scan(source, table.weights, None)
-        block = np.empty(source.shape[::-1], np.float32)
+        block = empty_block(source.shape[1], source.shape[0])
         seen = engine.scan(source, table.weights, block)
         entry.block, entry.layout = block, ""
         return seen
@@ -298,10 +299,10 @@ def prepared_block(entry: Entry, partition: Partition, job: Job) -> tuple[Block,
         # What block and weights replace is let go; the keys of rows that were loaded are still needed.
         entry.table = None
         entry.keys = None if isinstance(partition, MemoryPartition) else table.keys
-    if wanted == "" and source.dtype == np.float32 and source.T.flags.c_contiguous:
+    if wanted == "" and source.dtype == np.float32 and is_feature_major(source):
         block = source.T
     else:
-        block = np.empty(source.shape[::-1], np.float32)
+        block = empty_block(source.shape[1], source.shape[0])
         job.engine.build().centre(source, layout, block)
     entry.block, entry.weights, entry.layout = block, weights, wanted
     entry.states_of("")
@@ -334,7 +335,9 @@ def _rows_as_given(partition: Partition, block: Block, job: Job) -> Float32Array
     if not isinstance(partition, MemoryPartition) or layout_digest(require_layout(job)) != "":
         return None
     values = partition.load().values
-    given = values.dtype == np.float32 and values.flags.c_contiguous and not np.may_share_memory(values, block)
+    given = (
+        values.dtype == np.float32 and values.flags.c_contiguous and not np.may_share_memory(values, block)
+    )
     return values if given else None
 
 
@@ -345,8 +348,8 @@ def layout_digest(layout: Layout) -> str:
 
 def block_of(values: npt.NDArray[np.floating[Any]], layout: Layout, engine: EngineChoice) -> Block:
     """A feature-major block of rows that are in memory, for predictions; nothing is remembered."""
-    if not layout.centred.any() and values.dtype == np.float32 and values.T.flags.c_contiguous:
+    if not layout.centred.any() and values.dtype == np.float32 and is_feature_major(values):
         return values.T
-    block = np.empty(values.shape[::-1], np.float32)
+    block = empty_block(values.shape[1], values.shape[0])
     engine.build().centre(values, layout, block)
     return block

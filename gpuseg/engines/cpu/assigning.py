@@ -49,8 +49,8 @@ def _look(
 
 @kernel
 def assign_rows(
-    x, stride, row_major, start, stop, centres, own, d, k, labels, is_first, scale, weights, real, mode, want_sums, want_inertia,
-    distance, want_distance, slack, bounded, keep_all, paying, ceilings, floors, share, least,
+    x, stride, row_major, start, stop, centres, own, d, k, labels, is_first, scale, weights, real, mode, want_sums,
+    want_inertia, distance, want_distance, slack, bounded, keep_all, paying, ceilings, floors, share, least,
     total_hi, total_lo, mass_hi, mass_lo, bin_hi, bin_lo,
 ):  # fmt: skip
     """One pass over rows [start, stop): labels in place, *changes* of the sums into the limbs.

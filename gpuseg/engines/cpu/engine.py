@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.binsum import N_BINS, BinSum
+from gpuseg.core.blocks import flattened, is_feature_major
 from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.oversampling import Round
@@ -152,9 +153,9 @@ class CpuEngine:
                 preparing.moments_integer(source, start, stop, weights.integers, scale, *limbs)
             else:
                 rest = start
-                if source.dtype == np.float32 and source.T.flags.c_contiguous:
+                if source.dtype == np.float32 and is_feature_major(source):
                     rest = stop - (stop - start) % LANES
-                    reading.moments_block(source.T.reshape(-1), n, d, start, rest, scale, *limbs)
+                    reading.moments_block(*flattened(source.T), d, start, rest, scale, *limbs)
                 preparing.moments_plain(source, rest, stop, scale, *limbs)
             mass = _mass(weights, scales.mode, start, stop)
             return Moments(mass, total.wide(d), square.wide(d), scales.exponent, scales.square_exponent)
@@ -179,7 +180,7 @@ class CpuEngine:
         d, n = block.shape
         require_weights(weights, scales.mode, n)
         require_models(centres, states, d, n)
-        flat = block.reshape(-1)
+        flat, stride = flattened(block)
         mass_bins = N_BINS if scales.mode is WeightMode.REAL else 1
         spare = _NO_FLOATS if distance is None else distance
         scale = np.zeros(-(-d // 8) * 8)  # as long as a row of sums, which is padded to whole vectors
@@ -204,7 +205,7 @@ class CpuEngine:
             for low in range(start, stop, row_chunk):
                 for m, (c, part) in enumerate(zip(centres, shares, strict=True)):
                     part.add_counts(*assigning.assign_rows(
-                        flat, n, row_major, low, min(low + row_chunk, stop), c.reshape(-1), own[m], d, len(c),
+                        flat, stride, row_major, low, min(low + row_chunk, stop), c.reshape(-1), own[m], d, len(c),
                         states[m].labels, known[m] is None, scale, weights.integers, weights.reals, int(weights.mode),
                         sums, inertia, spare, distance is not None, *bound_arrays[m], share, least,
                         part.total.hi, part.total.lo, part.mass.hi, part.mass.lo, part.bins.hi, part.bins.lo,
@@ -276,10 +277,12 @@ class CpuEngine:
         """Potential of each candidate: see :meth:`gpuseg.engines.base.Engine.seed_step`."""
         d, n = block.shape
 
+        flat, stride = flattened(block)
+
         def work(start: int, stop: int) -> npt.NDArray[np.int64]:
             sums = np.zeros(len(candidates), np.int64)
             distances.seed_rows(
-                block.reshape(-1), n, start, stop, closest, candidates.reshape(-1), len(candidates), d,
+                flat, stride, start, stop, closest, candidates.reshape(-1), len(candidates), d,
                 weights.integers, weights.reals, int(weights.mode), np.ldexp(1.0, exponent), out.reshape(-1), n, sums,
             )  # fmt: skip
             return sums
@@ -321,9 +324,9 @@ class CpuEngine:
         require_distances(block.shape, centres.shape, out.shape, metric)
         d, n = block.shape
         rows = distances.PAIR_ROWS[metric]
-        flat, points, table = block.reshape(-1), centres.reshape(-1), out.reshape(-1)
+        (flat, stride), points, table = flattened(block), centres.reshape(-1), out.reshape(-1)
         run_parallel(
-            lambda start, stop: rows(flat, n, start, stop, points, len(centres), d, table, n),
+            lambda start, stop: rows(flat, stride, start, stop, points, len(centres), d, table, n),
             self._ranges(n),
         )
 
@@ -333,7 +336,7 @@ class CpuEngine:
         """Moments of each cluster's rows: see :meth:`gpuseg.engines.base.Engine.label_moments`."""
         d, n = block.shape
         require_labelled(labels, ks, scales.mode, n)
-        flat, scale = block.reshape(-1), _powers(scales.exponent)
+        (flat, stride), scale = flattened(block), _powers(scales.exponent)
         step = self._model_chunk(n, d, len(ks))
 
         def work(start: int, stop: int) -> list[tuple[npt.NDArray[np.int64], _Limbs, _Limbs]]:
@@ -341,7 +344,7 @@ class CpuEngine:
             for low in range(start, stop, step):
                 for given, k, (count, total, square) in zip(labels, ks, parts, strict=True):
                     labelled.label_moments_rows(
-                        flat, n, low, min(low + step, stop), given, k, d, scale, count,
+                        flat, stride, low, min(low + step, stop), given, k, d, scale, count,
                         total.hi, total.lo, square.hi, square.lo,
                     )  # fmt: skip
             return parts
@@ -360,7 +363,7 @@ class CpuEngine:
         scale = np.ldexp(1.0, exponent)
         run_parallel(
             lambda start, stop: distances.silhouette_rows(
-                rows.reshape(-1), n, start, stop, others.block.reshape(-1), others.block.shape[1],
+                *flattened(rows), start, stop, *flattened(others.block),
                 others.starts, others.k, d, scale, out,
             ),
             [(low, min(low + step, n)) for low in range(0, n, step)] or [(0, 0)],
@@ -378,7 +381,7 @@ class CpuEngine:
         """Squared-Euclidean silhouettes: see :meth:`gpuseg.engines.base.Engine.square_silhouettes`."""
         require_shapes(labels, shapes, out, block.shape, labelling=labelling)
         d, n = block.shape
-        flat = block.reshape(-1)
+        flat, stride = flattened(block)
         # A kernel's int64 total takes 2**22 terms below 2**40.
         step = min(int(preparing.BLOCK_MASS), self._model_chunk(n, d, len(shapes)))
         bad = np.zeros(1, np.int64)
@@ -391,7 +394,7 @@ class CpuEngine:
                     fresh = given if labelling else np.empty(0, given.dtype)
                     values = _NO_DOUBLES if out is None else out[m]
                     totals[m] += labelled.square_silhouette_rows(
-                        flat, n, low, min(low + step, stop), given, labelling, fresh, shape.centres.reshape(-1),
+                        flat, stride, low, min(low + step, stop), given, labelling, fresh, shape.centres.reshape(-1),
                         len(shape.centres), d, shape.spread, shape.counts, values, out is not None, bad,
                     )  # fmt: skip
             return totals
@@ -431,9 +434,10 @@ def _whole_vector_scan(
     """How whole vectors of rows are scanned, up to the row that is returned; None where the layout is uncommon."""
     n, d = source.shape
     row_major = out is not None and source.flags.c_contiguous
-    if source.dtype != np.float32 or not (row_major or (out is None and source.T.flags.c_contiguous)):
+    if source.dtype != np.float32 or not (row_major or (out is None and is_feature_major(source))):
         return None
-    flat = source.reshape(-1) if row_major else source.T.reshape(-1)
+    flat, stride = (source.reshape(-1), d) if row_major else flattened(source.T)
+    copy, copy_stride = (flat, stride) if out is None else flattened(out)
     counts = positive.view(np.uint8)
 
     def read(start: int, stop: int, low: Any, high: Any, bad: npt.NDArray[np.int64]) -> int:
@@ -443,10 +447,9 @@ def _whole_vector_scan(
         dubious = np.zeros(d, np.bool_)
         given = (d, start, rest, counts, use_positive, low, high, dubious)
         if row_major:
-            assert out is not None
-            reading.scan_row_major(flat, *given, out.reshape(-1), n)
+            reading.scan_row_major(flat, *given, copy, copy_stride)
         else:
-            reading.scan_block(flat, n, *given)
+            reading.scan_block(flat, stride, *given)
         for f in np.flatnonzero(dubious):
             bad[f] += int(np.count_nonzero(~np.isfinite(source[start:rest, f])))
         return rest

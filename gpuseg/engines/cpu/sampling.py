@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.binsum import N_BINS, BinSum
+from gpuseg.core.blocks import flattened
 from gpuseg.core.oversampling import Round
 from gpuseg.core.philox import Stage, draw64
 from gpuseg.core.seeding import likely_rows
@@ -66,13 +67,12 @@ def oversample(
     """See :meth:`gpuseg.engines.base.Engine.oversample`."""
     require_round(block, weights, closest, candidates, identity)
     drawn.draws(np.empty(0, np.uint64))  # refuses a seed or a number that is none
-    d, n = block.shape
+    d = len(block)
+    flat, stride = flattened(block)
     mode, of_rows = int(weights.mode), (weights.integers, weights.reals)
 
     def shorten(start: int, stop: int) -> BinSum:
-        drawing.nearer_rows(
-            block.reshape(-1), n, start, stop, candidates.reshape(-1), len(candidates), d, closest
-        )
+        drawing.nearer_rows(flat, stride, start, stop, candidates.reshape(-1), len(candidates), d, closest)
         hi, lo = np.zeros(N_BINS, np.int64), np.zeros(N_BINS, np.uint64)
         drawing.distance_bins(closest, start, stop, *of_rows, mode, hi, lo)
         return BinSum(WideSum(hi, lo))

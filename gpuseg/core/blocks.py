@@ -1,0 +1,43 @@
+"""Feature-major blocks (core): how their values lie in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+_CONFLICT = 256
+"""float32 of a kibibyte: features that lie a multiple of it apart share few lines of a cache."""
+_LINE = 16
+
+
+def empty_block(d: int, n: int) -> npt.NDArray[np.float32]:
+    """Room for ``n`` rows of ``d`` features (d, n), float32; a feature's values lie side by side.
+
+    Features may lie further apart than ``n`` values, so that those of one row do not compete for the same cache lines.
+    """
+    apart = n + _LINE if n and n % _CONFLICT == 0 and d > 1 else n
+    return np.empty((d, apart), np.float32)[:, :n]
+
+
+def flattened(block: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], int]:
+    """The values of a block (d, n) as one array, feature f of row i at ``f * stride + i``; and that stride."""
+    d, n = block.shape
+    if block.flags.c_contiguous:
+        return block.reshape(-1), n
+    if not is_feature_major(block.T):
+        block = np.ascontiguousarray(block)
+        return block.reshape(-1), n
+    stride = block.strides[0] // block.itemsize
+    size = (d - 1) * stride + n
+    flat = np.lib.stride_tricks.as_strided(block, (size,), (block.itemsize,), writeable=block.flags.writeable)
+    return flat, stride
+
+
+def is_feature_major(source: npt.NDArray[np.float32]) -> bool:
+    """Whether each feature of ``source`` (n, d) lies side by side, the features in order and apart."""
+    n, d = source.shape
+    if source.T.flags.c_contiguous:
+        return True
+    by_row, by_feature = source.strides
+    apart, odd = divmod(by_feature, source.itemsize)
+    return n > 0 and d > 0 and by_row == source.itemsize and odd == 0 and apart >= n
