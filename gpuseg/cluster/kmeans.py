@@ -29,13 +29,13 @@ from gpuseg.cluster.predicting import (
 )
 from gpuseg.cluster.preparing import Prepared, require_range, scan
 from gpuseg.cluster.progress import Callback, Watch
-from gpuseg.cluster.seeding import Greedy, best_seeding, greedy_kmeanspp
+from gpuseg.cluster.seeding import Greedy, best_seeding, greedy_kmeanspp, run_on_sample
 from gpuseg.cluster.sharing import Shared
 from gpuseg.cluster.sweep import fit_together, plan_alone, warn_of_few, warn_of_one
 from gpuseg.core.fit_plan import MemoryPlan
 from gpuseg.core.lloyd import ClusterSums, LloydState, absolute_tolerance
 from gpuseg.core.moments import Layout, Scales, centred_max_abs, require_block_range
-from gpuseg.core.seeding import AUTO_SEEDINGS, Sample
+from gpuseg.core.seeding import AUTO_SEEDINGS, Sample, draft_rows
 from gpuseg.core.weights import WeightRange
 from gpuseg.engines.choose import EngineChoice
 from gpuseg.graph.executors import Executor, executor_for
@@ -69,8 +69,8 @@ class KMeans(  # type: ignore[call-arg]
         rounds over all rows keep, each counted as often as rows lie nearest to it; for data in which 2**18 rows would
         miss small groups far away, at the price of a pass a round. Or the initial centres themselves.
     n_init : "auto" or int, default="auto"
-        Seedings, each followed by Lloyd's algorithm on the sample or the candidates; the best one goes on. "auto": 8.
-        An array as ``init`` is used once.
+        Seedings, each followed by Lloyd's algorithm on a draft of the sample (2**15 of its rows, 512 a cluster if that
+        is more) or on the candidates; the best one goes on. "auto": 8. An array as ``init`` is used once.
     max_iter : int, default=300
         Full passes over the data at most.
     tol : float, default=1e-4
@@ -89,8 +89,8 @@ class KMeans(  # type: ignore[call-arg]
     random_state : int, RandomState, Generator or None, default=None
         Seed of the draws. None takes a fresh seed, recorded as ``seed_``.
     sample_start : bool, default=True
-        Whether full passes start from where Lloyd's algorithm ends on the sample or the candidates (when those are
-        fewer rows than the data) or from the seeds themselves.
+        Whether full passes start from where Lloyd's algorithm ends on the draft and then on the sample, or on the
+        candidates (on those of them that are fewer rows than the data), or from the seeds themselves.
     oversampling_factor : float, default=2.0
         "k-means||" only: rows that a round keeps on average, over ``n_clusters``. (dask-ml does not multiply by
         ``n_clusters``: there it is the number of rows.)
@@ -151,8 +151,8 @@ class KMeans(  # type: ignore[call-arg]
 
     Notes
     -----
-    Cost: two reads to prepare (three for float64), O(n k d) a pass. With ``verbose`` or ``callback`` each pass computes
-    every distance, because it adds the inertia, where bounds would have saved most of them. Memory: one float32 copy of
+    Cost: two reads to prepare (three for float64), O(n k d) a pass. With ``verbose`` or ``callback`` each pass adds the
+    inertia: every row's distance to its own centre, even where bounds leave the others out. Memory: one float32 copy of
     the data unless it is already feature-major float32, plus O(n) bytes; of files and Dask collections that do not fit,
     what there is room for, a partition at a time and O(n) bytes of labels. Sums are exact; a row's distance is the
     float32 chain ``acc = fma(t, t, acc)`` over features in order, ties go to the lower cluster.
@@ -550,9 +550,15 @@ class KMeans(  # type: ignore[call-arg]
         sample, scales, greedy = self._seeding_rows(shared, seed)
         n_init = AUTO_SEEDINGS if self.n_init == "auto" else int(self.n_init)
         engine = EngineChoice("cpu", "seeds everywhere", self.n_jobs).build()
-        best = best_seeding(engine, sample, scales, blank, self.n_clusters, n_init, seed, greedy)
-        is_part = sample.identity.size < prepared.seen.weights.n_positive
-        return replace(blank, centres=best.centres if self.sample_start and is_part else best.seeds)
+        draft = sample.smallest(draft_rows(self.n_clusters)) if self.init == "k-means++" else sample
+        best = best_seeding(engine, draft, scales, blank, self.n_clusters, n_init, seed, greedy)
+        n_positive = prepared.seen.weights.n_positive
+        if not self.sample_start or draft.identity.size == n_positive:
+            return replace(blank, centres=best.seeds)
+        centres = best.centres
+        if draft is not sample and sample.identity.size < n_positive:
+            centres = run_on_sample(engine, sample, scales, blank, centres)
+        return replace(blank, centres=centres)
 
     def _seeding_rows(self, shared: Shared, seed: int) -> tuple[Sample, Scales, Greedy]:
         """The rows that seedings pick from, the arithmetic of their weights, and what picks."""

@@ -38,16 +38,16 @@ Greedy = Callable[[Engine, Block, Weights, int, int, int], Float32Array]
 
 @dataclass(frozen=True)
 class Seeding:
-    """One seeding and where Lloyd's algorithm takes it on the sample.
+    """One seeding and where Lloyd's algorithm takes it.
 
     Parameters
     ----------
     seeds : ndarray of float32, shape (k, d)
         Rows that k-means++ picked.
     centres : ndarray of float32, shape (k, d)
-        After Lloyd's algorithm on the sample.
+        After Lloyd's algorithm on the same rows.
     inertia : Fraction
-        Exact inertia of ``centres`` on the sample.
+        Exact inertia of ``centres`` on them.
     """
 
     seeds: Float32Array
@@ -88,7 +88,7 @@ def best_seeding(
     engine : Engine
         The CPU engine, on every platform.
     sample : Sample
-        In identity order.
+        In identity order: all of it or a draft, on which seedings are tried out.
     scales : Scales
         Of the whole table.
     template : LloydState
@@ -98,12 +98,25 @@ def best_seeding(
     greedy : callable, optional
         What seeds; default :func:`greedy_kmeanspp`.
     """
-    weights = Weights.of(sample.weight if scales.mode is not WeightMode.NONE else None, scales.mode)
     pick = greedy or greedy_kmeanspp
+    weights = _weights_of(sample, scales)
     seeds = [pick(engine, sample.rows, weights, k, seed, number) for number in range(n_init)]
     runs = lloyd_on_block(engine, sample.rows, weights, sample.identity, scales, template, seeds)
     done = [Seeding(start, *run) for start, run in zip(seeds, runs, strict=True)]
     return min(done, key=lambda seeding: seeding.inertia)
+
+
+def run_on_sample(
+    engine: Engine, sample: Sample, scales: Scales, template: LloydState, centres: Float32Array
+) -> Float32Array:
+    """Where Lloyd's algorithm takes the ``centres`` (k, d), of a draft, on the whole sample."""
+    weights = _weights_of(sample, scales)
+    [(found, _)] = lloyd_on_block(engine, sample.rows, weights, sample.identity, scales, template, [centres])
+    return found
+
+
+def _weights_of(sample: Sample, scales: Scales) -> Weights:
+    return Weights.of(sample.weight if scales.mode is not WeightMode.NONE else None, scales.mode)
 
 
 def greedy_kmeanspp(
@@ -133,7 +146,8 @@ def greedy_kmeanspp(
     closest = np.empty(n, np.float32)
     trials = local_trials(k)
     out = np.empty((trials, n), np.float32)
-    [row] = pick_rows(first_potentials(n, weights), seeding_draws(seed, number, 0, 1))
+    draws = seeding_draws(seed, number, k, trials)
+    [row] = pick_rows(first_potentials(n, weights), draws[0, :1])
     seeds[0] = rows[:, row]
     engine.distances(rows, seeds[:1], closest.reshape(1, n), metric="sqeuclidean")
     for picked in range(1, k):
@@ -143,7 +157,7 @@ def greedy_kmeanspp(
             break
         exponent = potential_exponent(largest, n, weights)
         potentials = engine.potentials(closest, weights, exponent)
-        candidates = pick_rows(potentials, seeding_draws(seed, number, picked, trials))
+        candidates = pick_rows(potentials, draws[picked])
         points = np.ascontiguousarray(rows[:, candidates].T)
         sums = engine.seed_step(rows, weights, closest, points, exponent, out)
         best = int(np.argmin(sums))

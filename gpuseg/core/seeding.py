@@ -24,6 +24,10 @@ Float32Array = npt.NDArray[np.float32]
 
 SAMPLE_ROWS = 1 << 18
 """Rows that are gathered for seeding."""
+DRAFT_ROWS = 1 << 15
+"""Rows of the sample on which seedings are tried out, and ..."""
+DRAFT_ROWS_A_CLUSTER = 512
+"""... at least so many for each cluster."""
 AUTO_SEEDINGS = 8
 """Seedings of ``n_init="auto"``."""
 
@@ -66,6 +70,11 @@ def likely_rows(n_rows: int, expected: float) -> int:
     Where it is not enough the caller asks again with as much as it takes.
     """
     return int(min(n_rows, expected + 8 * math.sqrt(expected) + 64))
+
+
+def draft_rows(k: int) -> int:
+    """Rows of the sample on which seedings of ``k`` clusters are tried out; all of a sample that has fewer."""
+    return max(DRAFT_ROWS, DRAFT_ROWS_A_CLUSTER * k)
 
 
 def local_trials(k: int) -> int:
@@ -167,15 +176,14 @@ class Sample:
             Of all n rows.
         """
         if rows.size > limit:
-            # Everything up to the boundary draw, so that equal draws are settled by identity.
-            near = np.flatnonzero(draw <= np.partition(draw, limit - 1)[limit - 1])
+            near = _nearly_smallest(draw, limit)
             rows, draw = rows[near], draw[near]
         if rows.size > limit:
             record = (*block[:, rows], weights.take(rows).as_float64(rows.size))
             kept = canonical_order(draw, identity[rows], record)[:limit]
             rows, draw = rows[kept], draw[kept]
         weight = weights.take(rows).as_float64(rows.size)
-        return cls(limit, draw, identity[rows], np.ascontiguousarray(block[:, rows]), weight)
+        return cls(limit, draw, identity[rows], np.take(block, rows, axis=1), weight)
 
     def merge(self, other: Sample) -> Sample:
         """The smallest draws of both."""
@@ -196,6 +204,23 @@ class Sample:
         rows = empty_block(*self.rows.shape)
         rows[:] = self.rows[:, order]
         return Sample(self.limit, self.draw[order], self.identity[order], rows, self.weight[order])
+
+    def smallest(self, limit: int) -> Sample:
+        """The ``limit`` rows of a finished sample with the smallest (draw, identity), in identity order."""
+        if self.identity.size <= limit:
+            return self
+        near = _nearly_smallest(self.draw, limit)
+        rows = np.take(self.rows, near, axis=1)
+        part = Sample(limit, self.draw[near], self.identity[near], rows, self.weight[near])
+        if near.size > limit:
+            kept = canonical_order(part.draw, part.identity, (*rows, part.weight))[:limit]
+            part = Sample(limit, part.draw[kept], part.identity[kept], rows[:, kept], part.weight[kept])
+        return part.finish()
+
+
+def _nearly_smallest(draw: UInt64Array, limit: int) -> npt.NDArray[np.intp]:
+    """Where the ``limit`` smallest draws are, and all that equal the last of them: those are settled by identity."""
+    return np.flatnonzero(draw <= np.partition(draw, limit - 1)[limit - 1])
 
 
 def potential_exponent(largest: float, n_rows: int, weights: Weights) -> int:
@@ -241,7 +266,7 @@ def pick_rows(potentials: Int64Array, draws: UInt64Array) -> npt.NDArray[np.intp
     return np.searchsorted(prefix, targets, side="right")
 
 
-def seeding_draws(seed: int, seeding: int, step: int, count: int) -> UInt64Array:
-    """The draws of one step of one seeding: counter = (seeding, step) as identity, trial as index."""
-    identity = np.array([(seeding << 32) | step], np.uint64)
-    return np.array([draw64(seed, Stage.SEED, identity, index=trial)[0] for trial in range(count)], np.uint64)
+def seeding_draws(seed: int, seeding: int, steps: int, count: int) -> UInt64Array:
+    """The draws of all steps of one seeding (steps, count): counter = (seeding, step) as identity, trial as index."""
+    identity = (np.uint64(seeding) << np.uint64(32)) | np.arange(steps, dtype=np.uint64)
+    return np.stack([draw64(seed, Stage.SEED, identity, index=trial) for trial in range(count)], axis=1)

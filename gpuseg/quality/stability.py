@@ -19,11 +19,11 @@ import numpy.typing as npt
 from gpuseg.cluster.inputs import open_table
 from gpuseg.cluster.kmeans import KMeans
 from gpuseg.cluster.preparing import Prepared, prepare
-from gpuseg.cluster.seeding import best_seeding, gather_sample, lloyd_on_block
+from gpuseg.cluster.seeding import best_seeding, gather_sample, lloyd_on_block, run_on_sample
 from gpuseg.core.lloyd import LloydState, absolute_tolerance
 from gpuseg.core.philox import Stage, draw64
 from gpuseg.core.promise import Promise
-from gpuseg.core.seeding import AUTO_SEEDINGS, Sample
+from gpuseg.core.seeding import AUTO_SEEDINGS, Sample, draft_rows
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.core.widesum import fraction_to_float
 from gpuseg.engines.base import AssignState, Engine
@@ -304,7 +304,9 @@ def _refit(
     )
     scales = replace(prepared.layout.scales, mode=WeightMode.INTEGER)
     if start is None:
-        return best_seeding(engine, part, scales, template, k, n_init, template.seed).centres
+        draft = part.smallest(draft_rows(k))
+        best = best_seeding(engine, draft, scales, template, k, n_init, template.seed).centres
+        return best if draft is part else run_on_sample(engine, part, scales, template, best)
     weights = Weights.of(part.weight, WeightMode.INTEGER)
     [(centres, _)] = lloyd_on_block(engine, part.rows, weights, part.identity, scales, template, [start])
     return centres

@@ -48,8 +48,10 @@ def reference(dtype: str, weights: str, limit: int) -> Answer:
 
 @contextlib.contextmanager
 def sampled(limit: int):
-    """Fits gather at most ``limit`` rows for seeding."""
+    """Fits gather at most ``limit`` rows for seeding, and try seedings out on about half of them."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gpuseg.core.seeding.DRAFT_ROWS", limit // 2)
+        patch.setattr("gpuseg.core.seeding.DRAFT_ROWS_A_CLUSTER", 1)
         patch.setattr("gpuseg.cluster.sharing.gather_sample", functools.partial(gather_sample, limit=limit))
         yield
 

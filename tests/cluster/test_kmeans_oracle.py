@@ -50,6 +50,21 @@ def test_a_fit_that_starts_on_a_sample(monkeypatch, warm, weights):
     assert_same(model, oracle.fit(X, 4, weights=w, seed=3, n_init=2, sample_rows=25, warm=warm))
 
 
+@pytest.mark.parametrize("warm", [True, False])
+@pytest.mark.parametrize("sample", [25, 200], ids=["sample", "all-rows"])
+@pytest.mark.parametrize("weights", ["none", "integer", "real"])
+def test_a_fit_whose_seedings_are_tried_out_on_a_draft(monkeypatch, warm, sample, weights):
+    X = blobs(n=80, seed=1)
+    w = strategies.weight_array(weights, len(X), 3)
+    limited = functools.partial(gather_sample, limit=sample)
+    monkeypatch.setattr("gpuseg.cluster.sharing.gather_sample", limited)
+    monkeypatch.setattr("gpuseg.core.seeding.DRAFT_ROWS", 9)
+    monkeypatch.setattr("gpuseg.core.seeding.DRAFT_ROWS_A_CLUSTER", 3)
+    model = KMeans(4, random_state=3, n_init=3, sample_start=warm).fit(X, sample_weight=w)
+    small = {"sample_rows": sample, "draft_rows": 9, "draft_rows_a_cluster": 3}
+    assert_same(model, oracle.fit(X, 4, weights=w, seed=3, n_init=3, warm=warm, **small))
+
+
 @pytest.mark.parametrize("offset", [1e5, -1e7])
 def test_a_fit_far_from_the_origin(offset):
     X = blobs() + np.float32(offset)

@@ -60,8 +60,11 @@ def state_of(model):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["array", "frame", "files", "dask"])
 @pytest.mark.parametrize("init", ["k-means++", "k-means||"])
-def test_each_model_is_its_own_fit(tmp_path, kind, dtype, init, monkeypatch):
+@pytest.mark.parametrize("draft", [8, 1000])
+def test_each_model_is_its_own_fit(tmp_path, kind, dtype, init, draft, monkeypatch):
     small = {"limit": 100}
+    monkeypatch.setattr("gpuseg.core.seeding.DRAFT_ROWS", 3 * draft)
+    monkeypatch.setattr("gpuseg.core.seeding.DRAFT_ROWS_A_CLUSTER", draft)
     gather = sharing.gather_sample
     monkeypatch.setattr(sharing, "gather_sample", lambda *given: gather(*given, **small))
     X = tables(tmp_path, dtype)[kind]

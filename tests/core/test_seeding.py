@@ -174,8 +174,37 @@ def test_first_potentials_are_the_weights(data):
 
 
 def test_draws_depend_on_seed_seeding_step_and_trial_alone():
-    found = seeding.seeding_draws(7, 3, 2, 4)
-    assert found.tolist() == oracle.draws(7, 3, 2, 4)
-    assert seeding.seeding_draws(7, 3, 2, 2).tolist() == found[:2].tolist()
-    others = [seeding.seeding_draws(*key, 4).tolist() for key in ((8, 3, 2), (7, 4, 2), (7, 3, 1))]
-    assert not {draw for row in others for draw in row} & set(found.tolist())
+    found = seeding.seeding_draws(7, 3, 3, 4)
+    assert [step.tolist() for step in found] == [oracle.draws(7, 3, step, 4) for step in range(3)]
+    assert seeding.seeding_draws(7, 3, 2, 2).tolist() == found[:2, :2].tolist()
+    others = [seeding.seeding_draws(*key, 2, 4).ravel().tolist() for key in ((8, 3), (7, 4))]
+    drawn = [*found.ravel().tolist(), *(draw for row in others for draw in row)]
+    assert len(set(drawn)) == len(drawn)
+
+
+@given(populations(), st.integers(1, 40), st.integers(0, 2**64 - 1))
+def test_the_smallest_draws_of_a_sample_are_a_smaller_sample(population, limit, seed):
+    rows, weights, who = population
+    whole = sample_of(50, seed, rows, weights, who).finish()
+    found = whole.smallest(limit)
+    small = sample_of(limit, seed, rows, weights, who).finish()
+    for name in ("draw", "identity", "rows", "weight"):
+        assert np.array_equal(getattr(found, name), getattr(small, name))
+    assert (found is whole) == (whole.identity.size <= limit)
+
+
+def test_rows_that_share_a_draw_are_settled_by_identity_and_values():
+    draw, who = np.array([5, 1, 5, 5, 9], np.uint64), np.array([1, 2, 3, 3, 4], np.uint64)
+    rows = np.array([[0.0, 1.0, 2.0, 3.0, 4.0]], np.float32)
+    whole = Sample(9, draw, who, rows, np.ones(5))
+    assert whole.smallest(2).rows.tolist() == [[0.0, 1.0]]
+    assert whole.smallest(3).rows.tolist() == [[0.0, 1.0, 2.0]]
+    assert Sample(9, draw[::-1], who[::-1], rows[:, ::-1], np.ones(5)).finish().smallest(3).rows.tolist() == [
+        [0.0, 1.0, 2.0]
+    ]
+    with_weights = Sample(9, draw, who, rows * 0, np.array([1.0, 1.0, 3.0, 2.0, 1.0]))
+    assert with_weights.smallest(3).weight.tolist() == [1.0, 1.0, 2.0]
+
+
+def test_a_draft_grows_with_the_clusters():
+    assert [seeding.draft_rows(k) for k in (1, 64, 65, 1000)] == [1 << 15, 1 << 15, 512 * 65, 512_000]

@@ -113,34 +113,44 @@ def seeding_rows(block, weights, identity, k, seed, exponent, how):
 
 @dataclass
 class How:
-    """How a fit is seeded: on a sample, or with ``oversampling`` by k-means||."""
+    """How a fit is seeded: on a draft of a sample, then the sample; or with ``oversampling`` by k-means||."""
 
     n_init: int
     sample_rows: int
+    draft_rows: int
+    draft_rows_a_cluster: int
     warm: bool
     oversampling: float | None
     rounds: int
 
 
 def seeded_start(block, weights, identity, k, seed, exponent, limit, max_iter, how):
-    """Where full passes begin: the best seeding, after Lloyd on its rows if those are a part of the data."""
+    """Where full passes begin: the best seeding of a draft, after Lloyd on what is a part of the data."""
     chosen, own, exponent = seeding_rows(block, weights, identity, k, seed, exponent, how)
-    rows = block[chosen]
+    rows, names = block[chosen], [identity[i] for i in chosen]
+    some = len(chosen) if how.oversampling is not None else max(how.draft_rows, how.draft_rows_a_cluster * k)
+    draft = seeding.sample(some, seed, names, None)
+    few, few_names = rows[draft], [names[i] for i in draft]
+    few_own = None if own is None else [own[i] for i in draft]
     best = None
     for number in range(how.n_init):
-        picked = seeding.greedy(rows, own, k, seed, number)
-        seeds = rows[picked + picked[-1:] * (k - len(picked))]
-        end = run(rows, own, [identity[i] for i in chosen], seeds, exponent, limit, max_iter)
-        inertia = lloyd.assign(rows, own, end.centres, exponent).inertia
+        picked = seeding.greedy(few, few_own, k, seed, number)
+        seeds = few[picked + picked[-1:] * (k - len(picked))]
+        end = run(few, few_own, few_names, seeds, exponent, limit, max_iter)
+        inertia = lloyd.assign(few, few_own, end.centres, exponent).inertia
         if best is None or inertia < best[0]:
             best = (inertia, seeds, end.centres)
     n_positive = sum(w > 0 for w in sums.effective(weights, len(block)))
-    return best[2] if how.warm and len(chosen) < n_positive else best[1]
+    if not how.warm or len(few) == n_positive:
+        return best[1]
+    if len(few) < len(rows) < n_positive:
+        return run(rows, own, names, best[2], exponent, limit, max_iter).centres
+    return best[2]
 
 
 def fit(
     values, k, *, weights=None, seed=0, init=None, n_init=8, max_iter=300, tol=1e-4, identity=None,
-    sample_rows=2**18, warm=True, oversampling=None, rounds=5, least=0,
+    sample_rows=2**18, draft_rows=2**15, draft_rows_a_cluster=512, warm=True, oversampling=None, rounds=5, least=0,
 ) -> Fit:  # fmt: skip
     """KMeans of rows [n][d] in float32 or float64, identities by default their numbers."""
     identity = list(range(len(values))) if identity is None else identity
@@ -148,7 +158,7 @@ def fit(
     exponent, _ = sums.exponents(block, weights)
     limit = tolerance(block, weights, tol)
     if init is None:
-        how = How(n_init, sample_rows, warm, oversampling, rounds)
+        how = How(n_init, sample_rows, draft_rows, draft_rows_a_cluster, warm, oversampling, rounds)
         start = seeded_start(block, weights, identity, k, seed, exponent, limit, max_iter, how)
     else:
         start = np.array(

@@ -20,7 +20,7 @@ def make() -> dict[str, object]:
     identities = {"row numbers": row_numbers(1000, _data.N), "keys": text_keys(names)}
     return {
         "trials": [seeding.local_trials(k) for k in (1, 2, 3, 7, 8, 20, 21, 1000)],
-        "draws": [f"{draw:x}" for draw in seeding.seeding_draws(SEED, 2, 3, 4).tolist()],
+        "draws": [f"{draw:x}" for draw in seeding.seeding_draws(SEED, 2, 4, 4)[3].tolist()],
         "sample": {
             f"{who}, weights {name}": _sample(identity, weights)
             for who, identity in identities.items()
