@@ -85,11 +85,23 @@ def run(
             "--refresh", metavar="LAST_RUN", help="Earlier run whose segments keep their ids and names."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only print the memory plan, from headers and footers; compute and write nothing.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Run a job: from its records to described segments, a model and a report."""
     with exit_codes(debug=debug):
+        if dry_run:
+            from gpuseg.jobs.dry_run import dry_run as plan_job
+
+            typer.echo(plan_job(job))
+            return
         from gpuseg.jobs.progress import progress_for
         from gpuseg.jobs.run import run_job
 

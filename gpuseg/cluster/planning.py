@@ -61,6 +61,25 @@ def plan_fit(models: Sequence[KMeans], table: Table, *, wants_labels: bool, weig
     )
 
 
+def plan_rows(n_rows: int | None, n_features: int, clusters: tuple[int, ...]) -> MemoryPlan:
+    """The plan of fits with default parameters to rows of float64 that will be in memory.
+
+    Parameters
+    ----------
+    n_rows : int or None
+        Rows; None where nobody knows yet.
+    n_features : int
+        Columns.
+    clusters : tuple of int
+        k of each model that is fitted at once.
+    """
+    size = TableSize("memory", n_rows, n_rows, 1, n_features, single=False)
+    # Rows in memory are not read again, however many iterations there are.
+    work = Work(clusters, samples=True, rounds=0, max_iter=0, labels=True)
+    place = Place(0, 1, available_memory(), _EVERYTHING)
+    return _decided(MemoryPlan(size, work, place, persist=True, room=_EVERYTHING, reason=""), "auto")
+
+
 def bound_of(plan: MemoryPlan) -> int | None:
     """Bytes that the memo of each process may hold under a plan; None: each decides by its own memory."""
     bound = memo_bytes()

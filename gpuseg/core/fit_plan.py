@@ -16,6 +16,8 @@ _RESULT = 8
 """Result labels: the int32 of each tile, and all of them joined."""
 _SAMPLE_COPIES = 5
 """Tiles' shares of the sample, two being merged, what sorts them, and the outcome."""
+_SAMPLE_OF_ONE = 2
+"""The share of the only tile, and that in order."""
 _SAMPLE_WHO = 24
 """Draw, identity and weight of a sampled row."""
 _DECODING = 2
@@ -234,7 +236,8 @@ class MemoryPlan:
         if not self.work.samples:
             return 0
         rows = SAMPLE_ROWS if self.table.n_rows is None else min(SAMPLE_ROWS, self.table.n_rows)
-        return rows * (self.table.n_features * _FLOAT32 + _SAMPLE_WHO) * _SAMPLE_COPIES
+        copies = _SAMPLE_OF_ONE if self.table.n_tiles == 1 else _SAMPLE_COPIES
+        return rows * (self.table.n_features * _FLOAT32 + _SAMPLE_WHO) * copies
 
     @property
     def labels(self) -> int:

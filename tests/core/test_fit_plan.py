@@ -72,6 +72,7 @@ def test_rows_in_memory_need_a_copy_at_most():
     plan = replace(HELD, table=table)
     assert plan.held == 1000 * (40 + STATES)
     assert (plan.tile, plan.reads, plan.labels) == (0, (0, 0), 1000 * 4 * 2)
+    assert plan.sample == 1000 * (40 + 24) * 2  # one tile's share is merged with no other
     assert replace(plan, table=replace(table, is_block=True)).held == 1000 * STATES
 
 

@@ -165,7 +165,7 @@ def _parquet_parts(filesystem: Any, path: str) -> list[Part]:
             ):
                 yield Raw(file.read_row_groups(groups, columns=list(columns)))
 
-        return Part(path, schema, read)
+        return Part(path, schema, read, n_rows=sum(sizes[group] for group in groups))
 
     return [part(groups) for groups in _batches(sizes)]
 

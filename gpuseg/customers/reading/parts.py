@@ -46,12 +46,15 @@ class Part:
         Takes column names, yields :class:`Raw` pieces, at least one.
     file : str
         What the file is called within the source; empty: as the label.
+    n_rows : int or None
+        Rows, where a footer tells; None where only reading does.
     """
 
     label: str
     schema: pa.Schema
     read: Callable[[Sequence[str]], Iterator[Raw]]
     file: str = ""
+    n_rows: int | None = None
 
 
 @dataclass(frozen=True)
