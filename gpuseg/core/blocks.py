@@ -19,6 +19,17 @@ def empty_block(d: int, n: int) -> npt.NDArray[np.float32]:
     return np.empty((d, apart), np.float32)[:, :n]
 
 
+def picked(block: npt.NDArray[np.float32], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """Some rows of a block (d, n), feature-major and on their own (d, m).
+
+    One feature after the other: ``np.take`` over all would first copy a block whose features lie apart.
+    """
+    found = np.empty((len(block), rows.size), np.float32)
+    for values, feature in zip(found, block, strict=True):
+        values[:] = feature.take(rows)
+    return found
+
+
 def flattened(block: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], int]:
     """The values of a block (d, n) as one array, feature f of row i at ``f * stride + i``; and that stride."""
     d, n = block.shape

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.core.blocks import empty_block
+from gpuseg.core.blocks import empty_block, picked
 from gpuseg.core.identity import canonical_order
 from gpuseg.core.philox import Stage, draw64
 from gpuseg.core.weights import WeightMode, Weights
@@ -183,7 +183,7 @@ class Sample:
             kept = canonical_order(draw, identity[rows], record)[:limit]
             rows, draw = rows[kept], draw[kept]
         weight = weights.take(rows).as_float64(rows.size)
-        return cls(limit, draw, identity[rows], np.take(block, rows, axis=1), weight)
+        return cls(limit, draw, identity[rows], picked(block, rows), weight)
 
     def merge(self, other: Sample) -> Sample:
         """The smallest draws of both."""
@@ -210,7 +210,7 @@ class Sample:
         if self.identity.size <= limit:
             return self
         near = _nearly_smallest(self.draw, limit)
-        rows = np.take(self.rows, near, axis=1)
+        rows = picked(self.rows, near)
         part = Sample(limit, self.draw[near], self.identity[near], rows, self.weight[near])
         if near.size > limit:
             kept = canonical_order(part.draw, part.identity, (*rows, part.weight))[:limit]

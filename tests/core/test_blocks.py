@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from gpuseg.core.blocks import empty_block, flattened, is_feature_major
+from gpuseg.core.blocks import empty_block, flattened, is_feature_major, picked
 
 
 @pytest.mark.parametrize("d", [1, 3, 12])
@@ -42,3 +44,19 @@ def test_what_is_no_block_is_copied_and_what_is_read_only_stays_so():
     assert is_feature_major(part)
     part.flags.writeable = False
     assert not flattened(part.T)[0].flags.writeable
+
+
+@pytest.mark.parametrize("n", [1 << 16, (1 << 16) + 1])
+def test_picking_rows_copies_no_others(n):
+    block = empty_block(8, n)
+    block[:] = np.arange(8 * n, dtype=np.float32).reshape(8, n)
+    rows = np.array([5, 0, n - 1, 5])
+    tracemalloc.start()
+    try:
+        found = picked(block, rows)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < block.nbytes // 8
+    assert found.flags.c_contiguous
+    assert found.tolist() == block[:, rows].tolist()
