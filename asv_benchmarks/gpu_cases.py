@@ -38,7 +38,7 @@ SHAPES = {
     (16, 16): "assign_rows",
     (32, 32): "assign_rows",
     (64, 64): "assign_staged",
-    (128, 512): "assign_labels",
+    (128, 512): "assign_staged",
 }
 """Features and clusters of the assignment passes, and the kernel that they go to."""
 

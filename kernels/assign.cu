@@ -45,7 +45,8 @@ __global__ BOUNDS void assign_rows(const float* __restrict__ x, const typename W
     typedef typename WeightOf<MODE>::type Weight;
     u32 errors = 0;
     const float infinity = __uint_as_float(0x7f800000u);
-    const i32 entries = wants & WANT_SUMS ? entries_of(MODE, FEATURES) : 0;
+    // Of a cluster: an odd number, so that neighbouring clusters start in different banks of shared memory.
+    const i32 entries = wants & WANT_SUMS ? (FEATURES + mass_entries(MODE)) | 1 : 0;
     const i32 extras = extras_of(wants);
     const i32 all = clusters * entries + n_models * extras;
 

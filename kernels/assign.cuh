@@ -1,9 +1,9 @@
 // assign.cuh - what the routes of one pass of Lloyd's algorithm share: models, exact sums, terms, chains.
 //
 // Routes     assign.cu: any number of models over one read of x, rows in registers (up to 64 features).
-//            assign_staged.cu: a model at a time over one read of x, a tile of rows in shared memory.
-//            assign_tiles.cu: any k and any d; x once more for every tile of centres, and for the sums.
-//            The host takes the first that fits (gpuseg.engines.device.assign_plan). assign_merge.cu adds up the blocks.
+//            assign_staged.cu: any number of models over one read of x, a tile of rows in shared memory; any k and d.
+//            assign_tiles.cu: x once more, for sums that find no room in shared memory beside it.
+//            The host takes the first that fits (gpuseg.engines.device.assign_launch). assign_merge.cu adds up the blocks.
 // Answer     label(i) = argmin_c d2(x_i, c), ties to the lowest c, with d2 the chain of ONE_ANSWER section 5: acc = 0;
 //            for f ascending: t = x_f - c_f, acc = fma(t, t, acc), float32. And the integers of gpuseg.core.lloyd.ClusterSums:
 //              NONE      total = sum x_q             mass = rows               inertia = exponent bins of d2
@@ -12,8 +12,8 @@
 //            x_q = rint(x s), half to even. A row of weight 0 gets a label and counts nowhere else. With remembered labels
 //            and sums only rows whose label changed are added: plus to the new cluster, minus from the old one.
 // Partials   int64 [gridDim.x, planes, entries]: what the rows of each block add to each entry; high halves of 128 bits
-//            are a second plane, under INTEGER. Entries: for each cluster d totals and the mass, an odd number
-//            together (entries_of); then for each model the rows that moved and, under WANT_INERTIA, 32 bins.
+//            are a second plane, under INTEGER. Entries: for each cluster d totals and the mass, or some of these;
+//            then for each model the rows that moved and, under WANT_INERTIA, 32 bins.
 // Order      none that matters: integer sums. No 64-bit and no floating-point atomics, no global ones but the error word.
 // Limits     n < 2^40; |x s| and |w x s| below 2^40; integral w < 2^31, sum w < 2^47; at most 2^22 rows a block, so that
 //            terms of 40 bits add up in 64.
@@ -43,9 +43,6 @@ template <i32 MODE> struct TermOf { typedef i64 type; };
 template <> struct TermOf<INTEGER> { typedef Wide type; };
 
 __device__ inline i32 mass_entries(i32 mode) { return mode == REAL ? N_BINS : 1; }
-
-// Entries of a cluster: odd, so that neighbouring clusters start in different banks of shared memory.
-__device__ inline i32 entries_of(i32 mode, i32 d) { return (d + mass_entries(mode)) | 1; }
 
 __device__ inline i32 extras_of(i32 wants) { return wants & WANT_INERTIA ? 1 + N_BINS : 1; }
 

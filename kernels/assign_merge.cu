@@ -2,7 +2,8 @@
 //
 // Computes   for entry e = 0 .. size - 1 of a tile: its sum over `blocks` partials. The first `sums` entries go to the sums
 //            of their model, on top of those of the last pass under Model.known; what passes `sums` are extras, which
-//            nothing remembers. Entry e is cluster e / tile_e of the launch (for one model: of its tile).
+//            nothing remembers. Entry e is entry first + e % tile_e of cluster e / tile_e of the launch, plus those of
+//            the tiles before.
 // Inputs     partial  int64 [tiles, blocks, planes, size], see assign.cuh
 //            models   Model [n_models]; the `entries` of a cluster lie side by side among the remembered sums
 // Outputs    sums     int64, uint64: 128-bit sums, `entries` a cluster, from Model.remembered on
@@ -14,8 +15,8 @@
 
 template <i32 MODE>
 __global__ void assign_merge(const i64* __restrict__ partial, i64 blocks, i32 size, i32 sums, i32 tiles, i32 tile_k,
-                             i32 tile_e, i32 entries, const i64* __restrict__ models, i32 n_models, i64* sums_hi,
-                             u64* sums_lo, i64* extra_hi, u64* extra_lo) {
+                             i32 tile_e, i32 first, i32 entries, const i64* __restrict__ models, i32 n_models,
+                             i64* sums_hi, u64* sums_lo, i64* extra_hi, u64* extra_lo) {
     Wide* scratch = (Wide*)shared_bytes();
     const Model* model = (const Model*)models;
     const i32 warps = (i32)blockDim.x / WARP;
@@ -41,7 +42,7 @@ __global__ void assign_merge(const i64* __restrict__ partial, i64 blocks, i32 si
                     i32 m = 0;
                     i32 tiles_k = ((i32)model[n_models - 1].cluster + (i32)model[n_models - 1].k + tile_k - 1) / tile_k;
                     i32 c = t % tiles_k * tile_k + e / tile_e;
-                    i32 entry = t / tiles_k * tile_e + e % tile_e;
+                    i32 entry = first + t / tiles_k * tile_e + e % tile_e;
                     while (m + 1 < n_models && model[m + 1].cluster <= c) ++m;
                     if (c - model[m].cluster < model[m].k && entry < entries) {
                         i64 at = model[m].remembered + (c - model[m].cluster) * entries + entry;
@@ -56,8 +57,8 @@ __global__ void assign_merge(const i64* __restrict__ partial, i64 blocks, i32 si
 }
 
 #define INSTANTIATE(MODE)                                                                                             \
-    template __global__ void assign_merge<MODE>(const i64*, i64, i32, i32, i32, i32, i32, i32, const i64*, i32, i64*, \
-                                                u64*, i64*, u64*);
+    template __global__ void assign_merge<MODE>(const i64*, i64, i32, i32, i32, i32, i32, i32, i32, const i64*, i32, \
+                                                i64*, u64*, i64*, u64*);
 INSTANTIATE(NONE)
 INSTANTIATE(INTEGER)
 INSTANTIATE(REAL)

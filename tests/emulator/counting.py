@@ -56,6 +56,8 @@ class Case:
         Whether the work is of rows with rows: bytes and wavefronts then have a part that grows with n squared.
     scattered : bool
         Whether records come in any order, so that looking up their customers cannot be coalesced.
+    a_row : bool
+        Whether the ratio is of what a row costs, from what runs of n and n / 2 rows differ in: not what a block does.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Case:
     pairs: bool = False
     scattered: bool = False
     alone: bool = False
+    a_row: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,18 @@ def measure(case: Case) -> Row:
     own = [line for launch in whole if launch.launch.kernel.startswith(case.kernel) for line in launch.lines]
     if not own:
         raise ValueError(f"{case.name}: no launch of {case.kernel!r}: {[t.launch.kernel for t in whole]}")
-    counted = _bytes(whole, case.cache)
+    counted, compulsory = _bytes(whole, case.cache), case.compulsory(case.n)
+    if case.a_row:
+        counted -= _bytes(half, case.cache)
+        compulsory -= case.compulsory(case.n // 2)
     times = {card.name: _times(case, card, whole, half) for card in CARDS}
     return Row(
         name=case.name,
         kernel=case.kernel,
         n=case.n,
         counted=counted,
-        compulsory=int(case.compulsory(case.n)),
-        ratio=round(counted / case.compulsory(case.n), 3),
+        compulsory=int(compulsory),
+        ratio=round(counted / compulsory, 3),
         limit=case.limit,
         sectors=_worst(own, "global", "sectors", "requests", size=4),
         wavefronts=_worst(own, "shared", "wavefronts", "least"),

@@ -43,11 +43,10 @@ class Limit:
 
 LIMITS = {
     "adopt_labels": Limit(40, 256, 0),
-    "assign_labels": Limit(80, 256, 1040),
     "assign_merge": Limit(64, 512, 8192),
     "assign_rows": Limit(200, 256, 12_120),
-    "assign_staged": Limit(80, 256, 21_840),
-    "assign_sums": Limit(64, 256, 11_024),
+    "assign_staged": Limit(80, 256, 49_024),
+    "assign_sums": Limit(64, 256, 31_760),
     "bitmap_marks": Limit(40, 256, 0),
     "category_sums": Limit(64, 256, 512),
     "centre_rows": Limit(64, 256, 16_640),

@@ -62,7 +62,6 @@ class Floor:
 
 
 FLOORS = {
-    "assign_labels": Floor(0.34, 0.70),
     "assign_rows": Floor(0.42, 0.85),
     "assign_staged": Floor(0.40, 0.80),
     "distance_sums": Floor(0.38, 0.78),

@@ -46,7 +46,7 @@ def maker(how: str, fixed_order: str | None = None) -> MakeDevice:
     """The fixture make_device without pytest; ``fixed_order`` overrides what a test asks for."""
 
     def make(order: str = "forward", seed: int = 0, props: Any = PROPS, **options: Any) -> EmulatedDevice:
-        return EmulatedDevice(how, fixed_order or order, seed, props, **options)
+        return EmulatedDevice(options.pop("how", how), fixed_order or order, seed, props, **options)
 
     return make
 
@@ -174,18 +174,28 @@ def assign_staged(make: MakeDevice) -> None:
         tests.test_remembering_changes_no_bit(make, weighting, tests.module.STAGED_ONE_WARP)
     _refused(make, tests, tests.module.STAGED)
     tests.test_sums_leave_64_bits(make, tests.module.STAGED)
-    for weighting in ("none", "integer", "real"):
-        tests.test_labels_from_shared_memory_and_sums_in_tiles(make, weighting)
+    for weighting, squeeze in product(("none", "integer", "real"), _squeezes(tests)):
+        tests.test_a_squeezed_launch_gives_the_same_bits(make, weighting, squeeze)
 
 
 def assign_tiles(make: MakeDevice) -> None:
     tests = Tests("assign")
-    _assigned(make, tests, tests.module.TILED_SMALL)
-    _refused(make, tests, tests.module.TILED)
-    tests.test_parts_and_sums_are_carried_in_time(make, tests.module.TILED, -1)
-    tests.test_sums_leave_64_bits(make, tests.module.TILED)
+    _assigned(make, tests, tests.module.LABELS)
+    _refused(make, tests, tests.module.LABELS)
+    tests.test_parts_and_sums_are_carried_in_time(make, tests.module.LABELS, -1)
+    tests.test_sums_leave_64_bits(make, tests.module.LABELS)
+    for weighting, squeeze in product(("none", "integer", "real"), _squeezes(tests)[1:3]):
+        tests.test_a_squeezed_launch_gives_the_same_bits(make, weighting, squeeze)
+    for at_once in (8, 9):
+        tests.test_more_models_than_a_thread_keeps_labels_of(make, at_once)
+    tests.test_several_models_share_one_read_of_x(make, tests.module.LABELS, 6)
     tests.test_tiles_of_clusters_and_entries(make)
     patched(tests.test_more_tiles_than_the_grid_takes, make)
+
+
+def _squeezes(tests: Tests) -> tuple[int, ...]:
+    module = tests.module
+    return module.STREAMED, module.SOME_SUMS, module.LABELS, module.PARTS
 
 
 def _assigned(make: MakeDevice, tests: Tests, sizes: Any) -> None:

@@ -13,7 +13,9 @@ import numpy as np
 from gpuseg.core.moments import Scales
 from gpuseg.core.oversampling import Round
 from gpuseg.core.weights import WeightMode, WeightRange
+from gpuseg.engines.base import label_dtype
 from gpuseg.engines.device.assign import assign_on_device
+from gpuseg.engines.device.assign_plan import SIZES, WANT_SUMS, Want, plan_staged
 from gpuseg.engines.device.categories import category_sums_on_device
 from gpuseg.engines.device.cohort import (
     bitmaps_on_device,
@@ -36,6 +38,8 @@ from tests.emulator.device import PROPS, EmulatedDevice
 
 WHOLE_CARD = replace(PROPS, multiprocessors=132, optin_shared=227 << 10)
 """An H100: what a block costs counts as often as such a card has blocks."""
+ONE_OF_A_CARD = replace(PROPS, optin_shared=WHOLE_CARD.optin_shared)
+"""One multiprocessor of it."""
 
 
 def _table(n: int, d: int, seed: int = 1) -> np.ndarray:
@@ -87,10 +91,19 @@ def _assign(
     kernel: str = "assign_rows",
     n: int = 16_384,
     limit: float = 1.15,
+    props: DeviceProps = PROPS,
+    shift: float = 0.03,
+    of_kernel: str = "",
+    a_row: bool = False,
 ) -> Case:
-    """The first pass over a partition, or one in which one row of twenty changes its cluster."""
+    """The first pass over a partition, or one in which one row of twenty changes its cluster.
+
+    Rows in shared memory meet centres that come from the cache that a launch shares, and labels, where they are read
+    a second time, do too; x comes once a launch. ``of_kernel``: a case of that kernel's bytes alone.
+    """
 
     def run(device: EmulatedDevice, n: int) -> None:
+        device.props = props
         table = _table(n, d)
         x = device.to_device(table)
         scales = _scales(table, mode)
@@ -99,18 +112,46 @@ def _assign(
         centres = [np.ascontiguousarray(_table(k, d, seed=2 + m).T) for m in range(models)]
         for turn in range(passes):
             device.traffic.clear()
-            moved = [c + np.float32(0.03 * turn) for c in centres]
+            moved = [c + np.float32(shift * turn) for c in centres]
             assign_on_device(device, x, w, moved, memo, scales)
 
     kind = "first pass" if passes == 1 else "later pass"
     several = f" {models} models" if models > 1 else "" if mode is WeightMode.NONE else f" {mode.name}"
-    weight = _WEIGHT_BYTES[mode]
+    label, weight = np.dtype(label_dtype(k)).itemsize, _WEIGHT_BYTES[mode]
+    # Sums go out in 128 bits, and come in where they are remembered: with many of them, as much as the rows emulated.
+    sums = 16 * passes * models * k * (d + 1) * (kernel == "assign_staged")
+    whole = f"assign d={d} k={k}{several}, {kind}", (4 * d + models * label + weight), sums
+    name, row_bytes, more = {"": whole, **_parts_of_a_pass(d, k, props)}[of_kernel]
+    chains = of_kernel != "assign_sums"
     return Case(
-        f"assign d={d} k={k}{several}, {kind}", kernel, run, n, 10_000_000,
-        compulsory=lambda n: (4 * d + models + weight) * n,
-        work=lambda n: Work(float32=2.0 * n * d * k * models, float64=3.0 * n * d * models * (passes == 1)),
-        limit=limit,
+        f"{name}{', a row' if a_row else ''}", of_kernel or kernel, run, n, 10_000_000,
+        compulsory=lambda n: row_bytes * n + more,
+        work=lambda n: Work(
+            float32=2.0 * n * d * k * models * chains,
+            float64=3.0 * n * d * models * (passes == 1) * (not of_kernel),
+        ),
+        limit=limit, cache="L2" if kernel == "assign_staged" else "L1", alone=bool(of_kernel), a_row=a_row,
     )  # fmt: skip
+
+
+def _staged(d: int, k: int, *, passes: int, limit: float = 1.3, **options: Any) -> Case:
+    return _assign(d, k, passes=passes, kernel="assign_staged", limit=limit, **options)
+
+
+def _by_row(*, passes: int, limit: float = 1.3, **options: Any) -> Case:
+    """So many centres that they and the partial sums of a block are as many bytes as the rows that can be emulated."""
+    return _staged(128, 512, passes=passes, limit=limit, n=4096, props=ONE_OF_A_CARD, a_row=True, **options)
+
+
+def _parts_of_a_pass(d: int, k: int, props: DeviceProps) -> dict[str, tuple[str, float, float]]:
+    """Kernels of a first pass whose sums do not fit beside the rows: name, bytes a row, and of sums in 64 bits."""
+    want = Want(WeightMode.NONE, WANT_SUMS)
+    kept = plan_staged([k], d, want, SIZES, props.optin_shared).kept
+    left, label = want.entries(d) - kept, np.dtype(label_dtype(k)).itemsize
+    return {
+        "assign_staged": (f"assign d={d} k={k}: labels, some sums", 4 * d + label, 8 * k * kept),
+        "assign_sums": (f"assign d={d} k={k}: the other sums", 4 * (left - 1) + label, 8 * k * left),
+    }
 
 
 def _distance(d: int, metric: Any) -> Case:
@@ -366,10 +407,16 @@ CASES = (
     # Of d 8 .. 32 and k 4 .. 32 the worst, mode by mode.
     *(_assign(8, 32, passes=2, mode=mode, n=20_480) for mode in WeightMode),
     _assign(8, 32, passes=1, mode=WeightMode.REAL, n=20_480),
-    # Rows in shared memory; then, on the far side of the border, labels so and x once more for the sums.
-    *(_assign(96, 64, passes=passes, kernel="assign_staged", limit=1.3) for passes in (1, 2)),
-    _assign(96, 64, passes=1, mode=WeightMode.INTEGER, kernel="assign_staged", limit=1.3),
-    _assign(96, 136, passes=1, kernel="assign_staged", n=8192, limit=2.3),
+    # Rows in shared memory; all sums beside them, or most.
+    *(_staged(96, 64, passes=passes, shift=0.35) for passes in (1, 2)),
+    _staged(96, 64, passes=1, mode=WeightMode.INTEGER),
+    _staged(96, 136, passes=1, n=8192),
+    *(_staged(96, 64, passes=passes, models=3, n=8192, shift=0.35) for passes in (1, 2)),
+    *(_staged(256, 64, passes=passes, n=8192, shift=0.14) for passes in (1, 2)),
+    # A third: kernel by kernel, and both.
+    *(_by_row(passes=1, of_kernel=kernel) for kernel in ("assign_staged", "assign_sums")),
+    _by_row(passes=1, limit=1.7),
+    _by_row(passes=2, shift=0.16),
     *(_distance(16, metric) for metric in ("euclidean", "cosine")),
     _silhouette(8, 8),
     _silhouette(2, 2, n=256),

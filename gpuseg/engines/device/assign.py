@@ -18,7 +18,7 @@ from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import AssignResult, AssignState, Block, label_dtype
 from gpuseg.engines.checks import require_models, require_weights
-from gpuseg.engines.device.assign_launch import LABEL_NAMES, Batch, Limbs, Pass
+from gpuseg.engines.device.assign_launch import LABEL_NAMES, Limbs, Pass
 from gpuseg.engines.device.assign_plan import SIZES, WANT_DISTANCE, WANT_INERTIA, WANT_SUMS, AssignSizes
 from gpuseg.engines.device.memo import AssignMemo
 from gpuseg.engines.launch import Device, DeviceArray, require_no_error
@@ -150,10 +150,11 @@ def assign_on_device(
 
     Notes
     -----
-    Models whose centres and sums fit shared memory together are fed by one read of x. A model that does not fit it
-    alone, or has more features than a thread keeps, has a read of its own, beside tiles of rows in shared memory; and
-    one that does not fit there either goes over x in tiles. Beside x, labels and memo the device holds 8 bytes (16
-    under INTEGER) an entry and block of the grid, and on the last route n labels. Waits for the stream once a download.
+    All models are fed by one read of x: rows in registers where their centres and sums fit shared memory beside each
+    other, else in tiles in shared memory. Of sums that do not fit there as many entries as do are summed with it, the
+    others by a second read. Only rows of more features than shared memory takes, and models by the hundred, are
+    read again. Beside x, labels and memo the device holds 8 bytes (16 under INTEGER) an entry and block of the grid,
+    and where there is a second read n labels a model. Waits for the stream once a download.
     """
     d = x.shape[0]
     chosen = range(len(memo.ks)) if models is None else models
@@ -177,10 +178,10 @@ def assign_on_device(
     extras: list[Limbs] = []
     for batch in batches:
         # Until the error word has been read nothing is known.
-        known = [memo.known[m] for m in batch.models]
-        for m in batch.models:
+        known = [memo.known[m] for m in batch]
+        for m in batch:
             memo.known[m] = False
-        extras.append(call.run(batch, [by_model[m] for m in batch.models], known))
+        extras.append(call.run(batch, [by_model[m] for m in batch], known))
     require_no_error(device, call.error)
     for m in chosen:
         memo.known[m] = sums
@@ -195,15 +196,15 @@ def _results(
     device: Device,
     memo: AssignMemo,
     scales: Scales,
-    batch: Batch,
+    batch: Sequence[int],
     extras: Limbs,
     full: WideSum | None,
     n_rows: int,
 ) -> Iterator[tuple[int, AssignResult]]:
     """Records of a batch's models: a device computes every distance."""
-    hi, lo = (device.to_host(part).reshape(len(batch.models), -1) for part in extras)
+    hi, lo = (device.to_host(part).reshape(len(batch), -1) for part in extras)
     extra = WideSum(hi, lo)
-    for i, m in enumerate(batch.models):
+    for i, m in enumerate(batch):
         none = ClusterSums.zero(memo.ks[m], scales.exponent, memo.mode)
         bins = BinSum(extra[i, 1:]) if hi.shape[1] > 1 else none.inertia
         mass, total = (none.mass, none.total) if full is None else memo.sums_of(m, full)

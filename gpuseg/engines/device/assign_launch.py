@@ -1,13 +1,12 @@
 """Launches of the assignment pass on a device (room: engines): host side of ``kernels/assign*.cu``.
 
-:class:`Pass` takes each model by the first route that fits it. Used by :mod:`gpuseg.engines.device.assign`.
+:class:`Pass` takes models together, by the first route that fits them. Used by :mod:`gpuseg.engines.device.assign`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from gpuseg.engines.device.assign_plan import (
     Staged,
     Want,
     fused_bytes,
+    fused_entries,
     plan_copies,
     plan_staged,
     plan_tiling,
@@ -42,22 +42,7 @@ Limbs = tuple[DeviceArray, DeviceArray]
 _Centres = npt.NDArray[np.float32]
 _WIDE_BYTES = 16
 _MERGE_WARPS = 16
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Models that one launch takes.
-
-    Parameters
-    ----------
-    models : list of int
-        Of the memo.
-    fused : bool
-        Whether by ``assign_rows``; else it is one model.
-    """
-
-    models: list[int]
-    fused: bool
+_MOST_MODELS = 8  # whose labels a thread of assign_sums keeps at a time
 
 
 @dataclass(frozen=True)
@@ -67,6 +52,36 @@ class _Spread:
     geometry: Geometry
     size: int
     partial: DeviceArray
+
+
+@dataclass(frozen=True)
+class _Staging:
+    """Models whose rows go by shared memory: what the launches of a batch share.
+
+    Parameters
+    ----------
+    plan : Staged
+        Of the first launch.
+    table : DeviceArray
+        ``Model`` of assign.cuh, one a model.
+    clusters : int
+        Of all models.
+    fresh : DeviceArray
+        Where new labels go.
+    apart : bool
+        Whether that is not where the old ones are.
+    """
+
+    plan: Staged
+    table: DeviceArray
+    clusters: int
+    fresh: DeviceArray
+    apart: bool
+
+    @property
+    def models(self) -> int:
+        """How many."""
+        return int(self.table.shape[0])
 
 
 class Pass:
@@ -115,8 +130,8 @@ class Pass:
         self._rows = (x, w, np.int64(self._n), np.int64(self._n))
         self.error = device.zeros(1, np.uint32)
 
-    def batches(self, models: Sequence[int]) -> Iterator[Batch]:
-        """As few launches as shared memory allows, models in order.
+    def batches(self, models: Sequence[int]) -> Iterator[list[int]]:
+        """Models, in order, that share a read of x: all of them, unless they are hundreds.
 
         Parameters
         ----------
@@ -125,35 +140,41 @@ class Pass:
         """
         waiting: list[int] = []
         for m in models:
-            if self._d > self._sizes.values or self._fused_bytes([m], 1) > self._plain:
-                yield Batch([m], fused=False)
-            elif self._fused_bytes([*waiting, m], 1) > self._plain:
-                yield Batch(waiting, fused=True)
-                waiting = [m]
-            else:
-                waiting.append(m)
+            if waiting and not self._fit([*waiting, m]):
+                yield waiting
+                waiting = []
+            waiting.append(m)
         if waiting:
-            yield Batch(waiting, fused=True)
+            yield waiting
 
-    def run(self, batch: Batch, centres: Sequence[_Centres], known: Sequence[bool]) -> Limbs:
+    def run(self, models: Sequence[int], centres: Sequence[_Centres], known: Sequence[bool]) -> Limbs:
         """Update labels and sums of a batch's models; returns what nothing remembers, model after model.
 
         Parameters
         ----------
-        batch : Batch
+        models : sequence of int
             One of :meth:`batches`.
         centres : sequence of float32 arrays, shape (k, d)
             One a model.
         known : sequence of bool
             Whether labels and sums of the last pass hold, one a model.
         """
-        if batch.fused:
-            return self._fused(batch.models, centres, known)
-        [model], [points], [holds] = batch.models, centres, known
-        plan = self._plan_staged(len(points), self.want)
-        if plan is not None:
-            return self._staged(plan, self.want, model, points, (self._memo.labels, model), known=holds)
-        return self._tiled(model, points, known=holds)
+        if self._fit_registers(models):
+            return self._fused(models, centres, known)
+        plan = self._plan_staged(models)
+        table = self._table(models, known, plan.k_tile)
+        left = plan.kept < self.want.entries(self._d)
+        # Where the old labels are wanted once more, the new ones wait elsewhere.
+        apart = left and any(known)
+        labels = self._memo.labels
+        fresh = self._device.empty((len(models), self._n), labels.dtype) if apart else labels
+        call = _Staging(plan, table, sum(len(c) for c in centres), fresh, apart)
+        extras = self._staged(call, centres)
+        if left:
+            self._sums(call)
+        if apart:
+            self._adopt(call)
+        return extras
 
     def _fused(self, models: Sequence[int], centres: Sequence[_Centres], known: Sequence[bool]) -> Limbs:
         """``assign_rows``: any number of models over one read of x, rows in registers."""
@@ -164,7 +185,8 @@ class Pass:
         kernel = self._module("assign.cu", name, FEATURES=self._d, ROWS=rows, K_TILE=tile)[name]
         groups = np.concatenate([_grouped(c, tile) for c in centres])
         table = self._table(models, known, tile)
-        n_sums = clusters * memo.entries if want.sums else 0
+        entries = fused_entries(memo.mode, self._d)
+        n_sums = clusters * entries if want.sums else 0
         spread = self._spread(sizes.threads * rows, n_sums + len(models) * want.extras)
         kernel(
             spread.geometry.grid,
@@ -176,106 +198,69 @@ class Pass:
             ),
             shared=self._fused_bytes(models, copies),
         )  # fmt: skip
-        return self._merge(spread, n_sums, (1, clusters, memo.entries), table)
+        return self._merge(spread, n_sums, (1, clusters, entries), table)
 
-    def _staged(
-        self,
-        plan: Staged,
-        want: Want,
-        model: int,
-        centres: _Centres,
-        fresh: tuple[DeviceArray, int],
-        *,
-        known: bool,
-    ) -> Limbs:
-        """``assign_staged``: one read of x, tiles of rows in shared memory; new labels into a row of ``fresh``."""
-        memo, sizes, device = self._memo, self._sizes, self._device
+    def _staged(self, call: _Staging, centres: Sequence[_Centres]) -> Limbs:
+        """``assign_staged``: any number of models over one read of x, tiles of rows in shared memory."""
+        plan, sizes, want, device = call.plan, self._sizes, self.want, self._device
         name = self._instance("assign_staged")
         kernel = self._module("assign_staged.cu", name, ROWS=plan.a_thread, K_TILE=plan.k_tile)[name]
-        n_sums = len(centres) * memo.entries if want.sums else 0
+        groups = np.concatenate([_grouped(c, plan.k_tile) for c in centres])
+        n_sums = call.clusters * plan.kept
         at_once = min(sizes.blocks, max(1, sizes.whole_limit(device.props) // plan.nbytes))
-        spread = self._spread(plan.rows, n_sums + want.extras, at_once=at_once)
+        spread = self._spread(plan.rows, n_sums + len(centres) * want.extras, at_once=at_once)
         kernel(
             spread.geometry.grid,
             spread.geometry.block,
             (
-                *self._rows, np.int32(self._d), device.to_device(_grouped(centres, plan.k_tile)),
-                np.int32(len(centres)), self._scale, np.int32(plan.rows), np.int32(known), np.int32(want.flags),
-                np.int32(sizes.window), *self._labels(model, fresh), self._distance, spread.partial, self.error,
+                *self._rows, np.int32(self._d), device.to_device(groups), np.int32(len(groups)),
+                np.int32(call.clusters), self._scale, call.table, np.int32(len(centres)), np.int32(plan.slab),
+                np.int32(plan.chunk), np.int32(plan.parts), np.int32(plan.rows), np.int32(plan.kept),
+                np.int32(call.apart), np.int32(want.flags), np.int32(sizes.window), self._memo.labels,
+                call.fresh, self._distance, spread.partial, self.error,
             ),
             shared=plan.nbytes,
         )  # fmt: skip
-        table = self._table([model], [known], plan.k_tile)
-        return self._merge(spread, n_sums, (1, len(centres), memo.entries), table)
+        return self._merge(spread, n_sums, (1, call.clusters, plan.kept), call.table)
 
-    def _tiled(self, model: int, centres: _Centres, *, known: bool) -> Limbs:
-        """Labels first, over one read of x if the centres fit; then sums, in tiles of clusters and entries."""
-        memo, want = self._memo, self.want
-        # Where the old labels are wanted once more, the new ones wait elsewhere.
-        apart = known and want.sums
-        fresh = (self._device.empty((1, self._n), memo.labels.dtype), 0) if apart else (memo.labels, model)
-        plan = self._plan_staged(len(centres), want.without_sums())
-        if plan is not None:
-            extras = self._staged(plan, want.without_sums(), model, centres, fresh, known=known)
-        else:
-            extras = self._tiled_labels(model, centres, fresh, known=known)
-        if want.sums:
-            self._tiled_sums(model, len(centres), fresh, known=known)
-        if apart:
-            self._adopt(model, fresh[0])
-        return extras
-
-    def _tiled_labels(
-        self, model: int, centres: _Centres, fresh: tuple[DeviceArray, int], *, known: bool
-    ) -> Limbs:
-        """``assign_labels``: any k, any d; reads x once a tile of centres."""
-        sizes, want = self._sizes, self.want
-        tile, chunk = sizes.wide_tile(len(centres)), min(sizes.chunk, max(self._d, 1))
-        kernel = self._tile_kernels(len(centres))[self._instance("assign_labels")]
-        spread = self._spread(sizes.threads, want.extras)
-        kernel(
-            spread.geometry.grid,
-            spread.geometry.block,
-            (
-                *self._rows, np.int32(self._d), self._device.to_device(_grouped(centres, tile)),
-                np.int32(len(centres)), np.int32(chunk), np.int32(known), np.int32(want.flags),
-                np.int32(sizes.window), *self._labels(model, fresh), self._distance, spread.partial, self.error,
-            ),
-            shared=4 * chunk * tile + want.extras * want.entry_bytes(1),
-        )  # fmt: skip
-        return self._merge(spread, 0, (1, 1, 1), self._table([model], [known], tile))
-
-    def _tiled_sums(self, model: int, k: int, fresh: tuple[DeviceArray, int], *, known: bool) -> None:
-        """``assign_sums``: reads labels once a tile of clusters and entries, x once."""
-        memo, sizes, want = self._memo, self._sizes, self.want
-        tiling = plan_tiling(k, memo.entries, want, self._plain)
-        tiles, size = tiling.count(k, memo.entries), tiling.k * tiling.e
-        copies = plan_copies(tiling.k, self._plain, lambda copies: tiling.nbytes(want, copies))
-        kernel = self._tile_kernels(k)[self._instance("assign_sums")]
+    def _sums(self, call: _Staging) -> None:
+        """``assign_sums``: the entries that were left out, x once for all models, labels once a tile."""
+        memo, sizes, want, kept = self._memo, self._sizes, self.want, call.plan.kept
+        limit = sizes.shared_limit(self._device.props)
+        left = want.entries(self._d) - kept
+        tiling = plan_tiling(call.clusters, left, want, limit)
+        tiles, size = tiling.count(call.clusters, left), tiling.k * tiling.e
+        copies = plan_copies(tiling.k, limit, lambda copies: tiling.nbytes(want, copies))
+        kernel = self._tile_kernels(call)[self._instance("assign_sums")]
         spread = self._spread(sizes.threads, size, tiles)
         kernel(
             spread.geometry.grid,
             spread.geometry.block,
             (
-                *self._rows, np.int32(self._d), np.int32(k), self._scale, np.int32(tiling.k), np.int32(tiling.e),
-                np.int32(tiles), np.int32(known), np.int32(copies), np.int32(sizes.window),
-                *self._labels(model, fresh), spread.partial, self.error,
+                *self._rows, np.int32(self._d), self._scale, call.table, np.int32(call.models),
+                np.int32(kept), np.int32(tiling.k), np.int32(tiling.e), np.int32(tiles), np.int32(call.apart),
+                np.int32(copies), np.int32(sizes.window), memo.labels, call.fresh, spread.partial, self.error,
             ),
             shared=tiling.nbytes(want, copies),
         )  # fmt: skip
-        self._merge(
-            spread, size, (tiles, tiling.k, tiling.e), self._table([model], [known], sizes.wide_k_tile)
+        self._merge(spread, size, (tiles, tiling.k, tiling.e), call.table, first=kept)
+
+    def _adopt(self, call: _Staging) -> None:
+        """``adopt_labels``: new labels in place of the old."""
+        sizes = self._sizes
+        kernel = self._tile_kernels(call)[f"adopt_labels<{self._label}>"]
+        most = sizes.blocks * self._device.props.multiprocessors
+        along = sizes.along(self._n, sizes.threads, max(1, ceil_div(most, call.models)))
+        kernel(
+            (along, min(call.models, MAX_GRID_Y), 1),
+            (sizes.threads, 1, 1),
+            (call.fresh, np.int64(self._n), self._memo.labels, call.table, np.int32(call.models)),
         )
 
-    def _adopt(self, model: int, fresh: DeviceArray) -> None:
-        """``adopt_labels``: new labels in place of the old."""
-        memo, sizes = self._memo, self._sizes
-        kernel = self._tile_kernels(memo.ks[model])[f"adopt_labels<{self._label}>"]
-        along = sizes.along(self._n, sizes.threads, sizes.blocks * self._device.props.multiprocessors)
-        kernel((along, 1, 1), (sizes.threads, 1, 1), (fresh, np.int64(self._n), memo.labels, np.int64(model)))
-
-    def _merge(self, spread: _Spread, n_sums: int, tiling: tuple[int, int, int], table: DeviceArray) -> Limbs:
-        """Partials of all blocks into the memo's sums, and what nothing remembers."""
+    def _merge(
+        self, spread: _Spread, n_sums: int, tiling: tuple[int, int, int], table: DeviceArray, first: int = 0
+    ) -> Limbs:
+        """Partials of all blocks into the memo's sums, entries from ``first`` on, and what nothing remembers."""
         memo, device = self._memo, self._device
         tiles, tile_k, tile_e = tiling
         blocks = spread.geometry.grid[0]
@@ -289,7 +274,7 @@ class Pass:
             (WARP * warps, 1, 1),
             (
                 spread.partial, np.int64(blocks), np.int32(spread.size), np.int32(n_sums),
-                np.int32(tiles), np.int32(tile_k), np.int32(tile_e), np.int32(memo.entries),
+                np.int32(tiles), np.int32(tile_k), np.int32(tile_e), np.int32(first), np.int32(memo.entries),
                 table, np.int32(table.shape[0]), memo.hi, memo.lo, *extra,
             ),
             shared=_WIDE_BYTES * WARP * warps,
@@ -305,16 +290,21 @@ class Pass:
         partial = device.empty((tiles, along, self.want.planes, size), np.int64)
         return _Spread(geometry, size, partial)
 
-    def _plan_staged(self, k: int, want: Want) -> Staged | None:
-        return plan_staged(k, self._d, want, self._sizes, self._sizes.whole_limit(self._device.props))
+    def _fit(self, models: Sequence[int]) -> bool:
+        """Whether models can share a read of x."""
+        whole = self._sizes.whole_limit(self._device.props)
+        return self._fit_registers(models) or self._plan_staged(models).nbytes <= whole
+
+    def _fit_registers(self, models: Sequence[int]) -> bool:
+        return self._d <= self._sizes.values and self._fused_bytes(models, 1) <= self._plain
+
+    def _plan_staged(self, models: Sequence[int]) -> Staged:
+        ks = [self._memo.ks[m] for m in models]
+        return plan_staged(ks, self._d, self.want, self._sizes, self._sizes.whole_limit(self._device.props))
 
     def _fused_bytes(self, models: Sequence[int], copies: int) -> int:
         ks = [self._memo.ks[m] for m in models]
         return fused_bytes(ks, self._d, self.want, self._sizes.k_tile, copies)
-
-    def _labels(self, model: int, fresh: tuple[DeviceArray, int]) -> tuple[Any, ...]:
-        """Arguments: where the old labels are, and where the new ones go."""
-        return self._memo.labels, np.int64(model), fresh[0], np.int64(fresh[1])
 
     def _table(self, models: Sequence[int], known: Sequence[bool], tile: int) -> DeviceArray:
         """``Model`` of assign.cuh, one a model."""
@@ -331,13 +321,13 @@ class Pass:
         """A kernel for this pass' weights and labels."""
         return f"{kernel}<{self._memo.mode.name}, {self._label}>"
 
-    def _tile_kernels(self, k: int) -> Module:
-        names = [
-            self._instance("assign_labels"),
-            self._instance("assign_sums"),
-            f"adopt_labels<{self._label}>",
-        ]
-        return self._module("assign_tiles.cu", *names, K_TILE=self._sizes.wide_tile(k))
+    def _tile_kernels(self, call: _Staging) -> Module:
+        """Built for 1, 2, 4 or more models at a time."""
+        at_once = 1
+        while at_once < min(call.models, _MOST_MODELS):
+            at_once *= 2
+        names = self._instance("assign_sums"), f"adopt_labels<{self._label}>"
+        return self._module("assign_tiles.cu", *names, MODELS=at_once)
 
     def _module(self, file: str, *names: str, **defines: int) -> Module:
         return self._device.module(kernel_source(file), names, defines)

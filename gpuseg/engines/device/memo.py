@@ -36,7 +36,7 @@ class AssignMemo:
     labels : DeviceArray, shape (n_models, n)
         Labels of the last pass of each model; arbitrary where nothing is known.
     hi, lo : DeviceArray of int64 and uint64
-        Sums, model after model: for each cluster d totals, then the mass, filled up to an odd number of entries.
+        Sums, model after model: for each cluster d totals, then the mass.
     known : list of bool
         Which models have labels and sums of a last pass.
     """
@@ -149,8 +149,8 @@ class AssignMemo:
 
 
 def entries_of(mode: WeightMode, d: int) -> int:
-    """Entries of a cluster in the kernels' sums: d totals and the mass, rounded up to an odd number."""
-    return (d + (N_BINS if mode is WeightMode.REAL else 1)) | 1
+    """Entries of a cluster in the kernels' sums: d totals and the mass."""
+    return d + (N_BINS if mode is WeightMode.REAL else 1)
 
 
 def _compact(sums: WideSum) -> WideSum:
