@@ -71,7 +71,7 @@ def test_outside_a_worker_dask_changes_nothing(monkeypatch):
 @pytest.mark.parametrize(("affinity", "quota", "cpus"), [(8, None, 8), (8, 3, 3), (2, 3, 2), (1, None, 1)])
 def test_cpus_by_affinity_and_quota(monkeypatch, affinity, quota, cpus):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(affinity)))
-    monkeypatch.setattr(pool, "_cgroup_cpus", lambda: quota)
+    monkeypatch.setattr(pool, "_quota", lambda: quota)
     assert real_available_cpus() == cpus
 
 

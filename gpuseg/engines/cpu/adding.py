@@ -56,7 +56,7 @@ def close_sums(acc, count, total_hi, total_lo, mass_hi, mass_lo, d, k):
 
 
 @kernel
-def _turn(x, stride, first, n, d, rows, width):
+def turn_block(x, stride, first, n, d, rows, width):
     """Values of n rows from ``first`` on, a row's features together; up to 15 rows more are read and written."""
     for f in range(0, width, 8):
         for j in range(0, n, LANES):
@@ -86,7 +86,7 @@ def _add_first(x, stride, first, m, scale, d, fresh, acc, count, rows):
     width = scale.size
     for start in range(0, m, BY_ROW):
         stop = min(start + BY_ROW, m)
-        _turn(x, stride, first + start, stop - start, d, rows, width)
+        turn_block(x, stride, first + start, stop - start, d, rows, width)
         for j in range(start, stop):
             new = np.int64(fresh[j])
             add_at(count, new, 1)
@@ -103,7 +103,7 @@ def _add_moved(x, stride, first, m, picked, n_moved, scale, d, old, old_first, f
     while start < n_moved:
         if turned:
             base = picked[start] // BY_ROW * BY_ROW
-            _turn(x, stride, first + base, min(BY_ROW, m - base), d, rows, width)
+            turn_block(x, stride, first + base, min(BY_ROW, m - base), d, rows, width)
         else:
             base = 0
             _pick(x, stride, first, picked, start, min(start + BY_ROW, n_moved), d, rows, width)

@@ -61,14 +61,13 @@ class Bounds:
     def moved_to(self, centres: Float32Array) -> Bounds:
         """The same rows after the centres moved."""
         shift = self.centres.astype(np.float64) - centres.astype(np.float64)
-        squared = np.zeros(len(shift))
-        for column in shift.T:  # in a stated order: what is skipped is the same on every processor
-            squared += column * column
+        # A running sum has a stated order: what is skipped is the same on every processor.
+        squared = np.cumsum(shift * shift, axis=1)[:, -1]
         # Each of the roundings, of d products and d additions, is at most 2**-53 of the sum.
         drift = np.sqrt(squared) * (1.0 + (shift.shape[1] + 8) * 2.0**-52)
         largest = int(np.argmax(drift))
         others = np.full(drift.size, drift[largest])
-        others[largest] = np.max(np.delete(drift, largest), initial=0.0)
+        others[largest] = np.max(drift, initial=0.0, where=np.arange(drift.size) != largest)
         spent = np.nextafter(self.spent + np.nextafter(drift + others, np.inf), np.inf)
         return Bounds(self.slack, spent, centres.copy(), self.complete)
 

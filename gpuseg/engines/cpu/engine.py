@@ -183,8 +183,7 @@ class CpuEngine:
         flat, stride = flattened(block)
         mass_bins = N_BINS if scales.mode is WeightMode.REAL else 1
         spare = _NO_FLOATS if distance is None else distance
-        scale = np.zeros(-(-d // 8) * 8)  # as long as a row of sums, which is padded to whole vectors
-        scale[:d] = _powers(scales.exponent)
+        scale = _padded_powers(scales.exponent)
         known = [state.sums for state in states]
         row_major = _NO_FLOATS if rows is None or d == 1 else rows.reshape(-1)
         costs = PassCosts(row_major=row_major.size > 0, distances=inertia or distance is not None)
@@ -336,7 +335,7 @@ class CpuEngine:
         """Moments of each cluster's rows: see :meth:`gpuseg.engines.base.Engine.label_moments`."""
         d, n = block.shape
         require_labelled(labels, ks, scales.mode, n)
-        (flat, stride), scale = flattened(block), _powers(scales.exponent)
+        (flat, stride), scale = flattened(block), _padded_powers(scales.exponent)
         step = self._model_chunk(n, d, len(ks))
 
         def work(start: int, stop: int) -> list[tuple[npt.NDArray[np.int64], _Limbs, _Limbs]]:
@@ -455,6 +454,13 @@ def _whole_vector_scan(
         return rest
 
     return read
+
+
+def _padded_powers(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Scales of a row whose features are filled up to whole groups of eight, with zeros."""
+    scale = np.zeros(-(-exponent.size // 8) * 8)
+    scale[: exponent.size] = _powers(exponent)
+    return scale
 
 
 def _powers(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpuseg.engines.cpu.adding import BY_ROW, turn_block
 from gpuseg.engines.cpu.bits import bits_f64
 from gpuseg.engines.cpu.distances import distance_rows
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.preparing import BLOCK_MASS, LOW20, MAGIC, MAGIC_BITS, add_shifted
+from gpuseg.engines.cpu.memory import add_squared
+from gpuseg.engines.cpu.nearest import ZERO
+from gpuseg.engines.cpu.preparing import MAGIC, MAGIC_BITS, add_shifted
 from gpuseg.engines.cpu.simd import (
     both,
     equal_i32,
@@ -40,8 +43,10 @@ from gpuseg.engines.cpu.wide import (
     widen,
 )
 
-MOMENT_TILE = 2048
-"""Rows that are brought into the order of their clusters together: they stay in the first-level cache."""
+GROUP = 8
+"""Features that are added at a time."""
+CARRIED = 1 << 13
+"""Rows of a cluster after which its float64 sums are carried into integers."""
 SILHOUETTE_TILE = 256
 """Rows whose distances to all centres are on hand together."""
 UNIT = np.float64(1 << 40)
@@ -49,56 +54,16 @@ INF = np.float32(np.inf)
 
 
 @kernel
-def _close_labelled(sums, d, k, total_hi, total_lo, square_hi, square_lo):
-    """Carry int64 sums ``[f, c, 4]`` into the limbs ``[c, f]`` and empty them."""
+def _close_cluster(sums, c, d, width, total_hi, total_lo, square_hi, square_lo):
+    """Carry one cluster's float64 sums, rows of eight, into the limbs ``[c, f]`` and empty them."""
     for f in range(d):
-        for c in range(k):
-            at = 4 * (f * k + c)
-            to = c * d + f
-            add_shifted(total_hi, total_lo, to, sums[at], 0)
-            add_shifted(square_hi, square_lo, to, sums[at + 1], 40)
-            add_shifted(square_hi, square_lo, to, sums[at + 2], 21)
-            add_shifted(square_hi, square_lo, to, sums[at + 3], 0)
-            for part in range(4):
-                sums[at + part] = 0
-
-
-@kernel
-def _order_by_label(labels, low, m, k, starts, order):
-    """Rows low .. low + m - 1 by cluster, from ``order[starts[c]]`` to ``order[starts[c + 1]]``; rows of none last."""
-    starts[:] = 0
-    for j in range(m):
-        own = np.int64(labels[low + j])
-        starts[own + 2 if 0 <= own < k else k + 2] += 1
-    for c in range(k + 1):
-        starts[c + 2] += starts[c + 1]
-    for j in range(m):
-        own = np.int64(labels[low + j])
-        to = own + 1 if 0 <= own < k else k + 1
-        order[starts[to]] = j
-        starts[to] += 1
-
-
-@kernel
-def _sum_run(values, first, last, scale, sums, at):
-    """Add x_q and the three products of its square of some values to ``sums[at : at + 4]``."""
-    total = np.int64(0)
-    hh = np.int64(0)
-    hl = np.int64(0)
-    ll = np.int64(0)
-    for j in range(first, last):
-        q = bits_f64(np.float64(values[j]) * scale + MAGIC) - MAGIC_BITS
-        total += q
-        q = abs(q)
-        h = q >> np.int64(20)
-        l = q & LOW20  # noqa: E741
-        hh += h * h
-        hl += h * l
-        ll += l * l
-    sums[at] += total
-    sums[at + 1] += hh
-    sums[at + 2] += hl
-    sums[at + 3] += ll
+        at = 4 * (c * width + f // GROUP * GROUP) + f % GROUP
+        to = c * d + f
+        add_shifted(total_hi, total_lo, to, np.int64(sums[at]), 0)
+        add_shifted(square_hi, square_lo, to, np.int64(sums[at + GROUP]), 40)
+        add_shifted(square_hi, square_lo, to, np.int64(sums[at + 2 * GROUP]), 21)
+        add_shifted(square_hi, square_lo, to, np.int64(sums[at + 3 * GROUP]), 0)
+    sums[4 * c * width : 4 * (c + 1) * width] = 0.0
 
 
 @kernel
@@ -107,27 +72,34 @@ def label_moments_rows(
 ):
     """Rows, sums of x_q and of x_q**2 of each cluster over rows [start, stop), every weight 1.
 
-    Rows of a tile are brought into the order of their clusters, so that a cluster's sums stay in registers. Squares go
-    in three products as in ``preparing.moments_plain``. A row of another label is left out: its values may be anything.
+    ``scale`` is filled up with zeros to whole groups of eight features, as rows are when they are turned. The sums are
+    whole numbers below 2**53, so float64 holds them: products are at most 2**40, and a cluster's are carried before
+    more than 2**13 rows have been added. A row of another label is left out: its values may be anything.
     """
-    starts = np.empty(k + 3, np.int64)
-    order = np.empty(MOMENT_TILE, np.int64)
-    values = np.empty(MOMENT_TILE, np.float32)
-    sums = np.zeros(4 * d * k, np.int64)
-    for block in range(start, stop, BLOCK_MASS):
-        end = min(block + BLOCK_MASS, stop)
-        for low in range(block, end, MOMENT_TILE):
-            _order_by_label(labels, low, min(MOMENT_TILE, end - low), k, starts, order)
-            for c in range(k):
-                count[c] += starts[c + 1] - starts[c]
-            for f in range(d):
-                at = f * stride + low
-                for j in range(starts[k]):
-                    values[j] = x[at + order[j]]
-                for c in range(k):
-                    if starts[c] < starts[c + 1]:
-                        _sum_run(values, starts[c], starts[c + 1], scale[f], sums, 4 * (f * k + c))
-        _close_labelled(sums, d, k, total_hi, total_lo, square_hi, square_lo)
+    width = scale.size
+    sums = np.zeros(4 * k * width, np.float64)
+    waiting = np.zeros(k, np.int64)
+    rows = np.empty(BY_ROW * width, np.float32)
+    for low in range(start, stop, BY_ROW):
+        m = min(BY_ROW, stop - low)
+        whole = m - m % LANES
+        turn_block(x, stride, low, whole, d, rows, width)
+        for j in range(whole, m):
+            for f in range(width):
+                rows[j * width + f] = x[f * stride + low + j] if f < d else ZERO
+        for j in range(m):
+            c = np.int64(labels[low + j])
+            if not 0 <= c < k:
+                continue
+            count[c] += 1
+            waiting[c] += 1
+            for f in range(0, width, GROUP):
+                add_squared(sums, 4 * (c * width + f), rows, j * width + f, scale, f, MAGIC)
+            if waiting[c] == CARRIED:
+                _close_cluster(sums, c, d, width, total_hi, total_lo, square_hi, square_lo)
+                waiting[c] = 0
+    for cluster in range(k):
+        _close_cluster(sums, cluster, d, width, total_hi, total_lo, square_hi, square_lo)
 
 
 @kernel

@@ -126,3 +126,46 @@ def add_fixed(typingctx, sums, to, values, at, scale, scale_at, magic, sign):
         return context.get_dummy_value()
 
     return sig, codegen
+
+
+@intrinsic
+def add_squared(typingctx, sums, to, values, at, scale, scale_at, magic):
+    """Eight features of one row, to four rows of eight float64 sums: q, and the three products of its square.
+
+    q = rint(float64(values[at:]) * scale[scale_at:]) = h 2**20 + l with |l| <= 2**19; added are q, h h, h l and l l,
+    all of them whole numbers. ``magic`` is 1.5 * 2**52.
+    """
+    sig = types.void(sums, types.intp, values, types.intp, scale, types.intp, types.float64)
+
+    def codegen(context, builder, signature, args):
+        half = LANES // 2
+        wide = ir.VectorType(F64, half)
+
+        def pointer(argument, offset, lanes):
+            return element_pointer(context, builder, signature.args[argument], args[argument], offset, lanes)
+
+        def everywhere(number):
+            return ir.Constant(wide, [number] * half)
+
+        def rint(value):
+            return builder.fsub(builder.fadd(value, shift), shift)
+
+        undefined = ir.Constant(wide, ir.Undefined)
+        lane = builder.insert_element(undefined, args[6], ir.Constant(I32, 0))
+        shift = builder.shuffle_vector(lane, undefined, ir.Constant(ir.VectorType(I32, half), [0] * half))
+        value = builder.load(pointer(2, args[3], ir.VectorType(F32, half)))
+        value.align = 4
+        factor = builder.load(pointer(4, args[5], wide))
+        factor.align = 8
+        q = rint(builder.fmul(builder.fpext(value, wide), factor))
+        high = rint(builder.fmul(q, everywhere(2.0**-20)))
+        low = builder.fsub(q, builder.fmul(high, everywhere(2.0**20)))
+        products = q, builder.fmul(high, high), builder.fmul(high, low), builder.fmul(low, low)
+        for row, product in enumerate(products):
+            target = pointer(0, builder.add(args[1], ir.Constant(I64, row * half)), wide)
+            held = builder.load(target)
+            held.align = 8
+            builder.store(builder.fadd(held, product), target, align=8)
+        return context.get_dummy_value()
+
+    return sig, codegen

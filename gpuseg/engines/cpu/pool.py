@@ -6,6 +6,7 @@ the cgroup allow. The pool is rebuilt after a fork. A task never waits for anoth
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -45,10 +46,16 @@ def _cgroup_cpus() -> int | None:
     return None if quota == "max" else max(1, int(quota) // int(period))
 
 
+@functools.cache
+def _quota() -> int | None:
+    """What :func:`_cgroup_cpus` says, read once a process: it is asked for in every pass."""
+    return _cgroup_cpus()
+
+
 def available_cpus() -> int:
     """CPUs this process may use: affinity and cgroup quota, at least 1."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    quota = _cgroup_cpus()
+    quota = _quota()
     return max(1, allowed if quota is None else min(allowed, quota))
 
 
