@@ -318,11 +318,13 @@ def test_more_tiles_than_the_grid_takes(make_device, monkeypatch):
 def test_more_models_than_a_thread_keeps_labels_of(make_device, models):
     task = Task("normal", "integer", 70, 3, 6)
     ks = [5] * models
-    here, states = OnDevice(make_device(), task, ks, LABELS), [AssignState.fresh(70, k) for k in ks]
+    device = make_device()
+    here, states = OnDevice(device, task, ks, LABELS), [AssignState.fresh(70, k) for k in ks]
     for step in range(2):
         points = [task.centres(5, models * step + m) for m in range(models)]
-        assert all_same(here.run(points), task.on_cpu(points, states))
+        assert all_same(here.run(points, inertia=True), task.on_cpu(points, states, inertia=True))
         assert same(here.labels(), np.stack([state.labels for state in states]))
+    assert kernels_of(device).count("assign_sums") == 2
 
 
 @pytest.mark.parametrize("sizes", [FUSED_SMALL, STAGED_SMALL, LABELS])
