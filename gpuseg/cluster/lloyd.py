@@ -104,7 +104,7 @@ def _rest(
         found = executor.reduce(assign_partition, merge_models, prepared.job, centres, running, looks)
         for m, result in zip(running, found, strict=True):
             before = states[m]
-            states[m] = step(before, result.sums, _spare_rows(executor, prepared, before, result.sums))
+            states[m] = step(before, result.sums, _spare_rows(executor, prepared, before, result.sums, m))
             if watches[m].stops(before, result, states[m]):
                 # As if its passes were used up: none follow, whatever comes of its clusters.
                 states[m] = replace(states[m], max_iter=states[m].iteration)
@@ -154,13 +154,12 @@ def _finished(state: LloydState, parts: Sequence[Closed]) -> Finished:
 
 
 def _spare_rows(
-    executor: Executor, prepared: Prepared, state: LloydState, sums: ClusterSums
+    executor: Executor, prepared: Prepared, state: LloydState, sums: ClusterSums, number: int
 ) -> Float32Array | None:
-    """Rows that empty clusters move to; the extra pass runs only when there is an empty cluster."""
+    """Rows that empty clusters of model ``number`` move to; the extra pass runs only when there is an empty cluster."""
     n_empty = empty_clusters(sums).size
     if not n_empty:
         return None
-    found = executor.reduce(
-        farthest_partition, Farthest.merge, prepared.job, state.centres, n_empty, each=prepared.first_rows
-    )
+    given = prepared.job, state.centres, n_empty, number
+    found = executor.reduce(farthest_partition, Farthest.merge, *given, each=prepared.first_rows)
     return found.rows

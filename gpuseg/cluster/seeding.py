@@ -196,9 +196,8 @@ def lloyd_on_block(
             block, weights, [runs[m].centres for m in running], [kept[m] for m in running], scales
         )
         for m, result in zip(running, results, strict=True):
-            spare = _spare_rows(
-                engine, block, weights, identity, scales, runs[m], empty_clusters(result.sums).size
-            )
+            n_empty = empty_clusters(result.sums).size
+            spare = _spare_rows(engine, block, weights, identity, scales, runs[m], kept[m], n_empty)
             runs[m] = step(runs[m], result.sums, spare)
     final = engine.assign(
         block, weights, [run.centres for run in runs], kept, scales, sums=False, inertia=True
@@ -215,12 +214,12 @@ def _spare_rows(
     identity: npt.NDArray[np.uint64],
     scales: Scales,
     run: LloydState,
+    state: AssignState,
     n_empty: int,
 ) -> Float32Array | None:
     """Rows for empty clusters, as :func:`gpuseg.graph.tasks.farthest_partition` finds them in a table."""
     if not n_empty:
         return None
     distance = np.empty(block.shape[1], np.float32)
-    state = AssignState.fresh(block.shape[1], len(run.centres))
-    engine.assign(block, weights, [run.centres], [state], scales, sums=False, distance=distance)
+    engine.assign(block, weights, [run.centres], [state], scales, distance=distance)
     return farthest_rows(block, weights, distance, identity, n_empty).rows

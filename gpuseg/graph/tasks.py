@@ -233,16 +233,26 @@ def close_partition(
 
 
 def farthest_partition(
-    partition: Partition, first_row: int, job: Job, centres: Float32Array, limit: int
+    partition: Partition,
+    first_row: int,
+    job: Job,
+    centres: Float32Array,
+    limit: int,
+    number: int | None = None,
 ) -> Farthest:
-    """The partition's rows with positive weight that are farthest from their centre."""
+    """The partition's rows with positive weight that are farthest from their centre.
+
+    ``number`` is the model that was assigned to these centres last, whose labels may be remembered here.
+    """
     with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         block, weights = prepared_block(entry, partition, job)
-        distance = np.empty(block.shape[1], np.float32)
-        state = AssignState.fresh(block.shape[1], len(centres))
-        job.engine.build().assign(
-            block, weights, [centres], [state], require_layout(job).scales, sums=False, distance=distance
-        )
+        n_rows, k = block.shape[1], len(centres)
+        distance = np.empty(n_rows, np.float32)
+        state = AssignState.fresh(n_rows, k)
+        if number is not None:
+            state = _state(entry.states_of(job.run), number, n_rows, k)
+        scales, rows = require_layout(job).scales, _rows_as_given(partition, block, job)
+        job.engine.build().assign(block, weights, [centres], [state], scales, distance=distance, rows=rows)
         identity = _identity(entry, partition, first_row)
         return farthest_rows(block, weights, distance, identity, limit)
 

@@ -128,7 +128,8 @@ def test_bounds_that_do_not_pay_are_given_up_and_taken_up_again(monkeypatch):
     monkeypatch.setattr(engine_module, "paying_share", lambda d, k, costs: 0.05)
     rows = blobs(70_000, 4, 6, seed=5)
     centres = strategies.centres(rows, 6, seed=3)
-    still, far = [centres] * 4, [np.roll(centres, i, axis=0) for i in (1, 2, 3)]
+    still = [centres * np.float32(1 + i * 2.0**-23) for i in range(4)]
+    far = [np.roll(centres, i, axis=0) for i in (1, 2, 3)]
     computed = require_same(rows, None, [*still, *far, *[far[-1]] * 4])
     all_of_them = 70_000 * 6
     assert computed[:2] == [all_of_them] * 2
@@ -157,6 +158,19 @@ def test_distances_of_rows_that_bounds_vouch_for_are_the_chain(monkeypatch, n, d
     CpuEngine(1, bounds=False).assign(block, held, [moved], [plain], scales, distance=expected)
     assert np.array_equal(state.labels, plain.labels)
     assert np.array_equal(distance.view(np.uint32), expected.view(np.uint32))
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["slack", "sample"])
+@pytest.mark.parametrize("n", [999, 20_000])
+def test_with_the_same_centres_again_no_row_is_compared_with_others(monkeypatch, kept, n):
+    monkeypatch.setattr(engine_module, "paying_share", lambda d, k, costs: 0.3)
+    if kept:
+        monkeypatch.setattr(Bounds, "doubtful_share", lambda self, labels, ranges: 0.0)
+    rows = blobs(n, 11, 7, seed=n)
+    starts = lloyd_centres(rows, None, strategies.centres(rows, 7, seed=3), 3)
+    computed = require_same(rows, None, [*starts, starts[-1], starts[-1]])
+    assert computed[0] == n * 7
+    assert computed[-2:] == [0, 0]
 
 
 def test_where_distances_are_cheap_bounds_never_pay():

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpuseg.engines.cpu.bits import bits_f64
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.memory import add_at, add_fixed, copy_element
+from gpuseg.engines.cpu.memory import add_at, add_fixed, compiled_once, copy_element
 from gpuseg.engines.cpu.nearest import ZERO
 from gpuseg.engines.cpu.preparing import (
     BLOCK_MASS,
@@ -192,6 +192,7 @@ def close_real(acc, count, total_hi, total_lo, mass_hi, mass_lo, d, k):
 @kernel
 def add_inertia(best, m, weights, real, mode, first, bins, run, hi, lo):
     """Add the tile's weighted chain distances to the exponent bins, in turns to each of their copies."""
+    compiled_once()
     if mode == WEIGHT_NONE:
         if run[1] + m >= BIN_MASS:
             close_copies(bins, hi, lo)
@@ -237,6 +238,7 @@ def add_rows(
     ``x`` holds the tile from ``first`` on and ``old`` its former labels from ``old_first`` on; ``weight_rows[j]`` is
     where the weight of the tile's row j lies.
     """
+    compiled_once()
     if mode == WEIGHT_NONE:
         if run[0] + n_moved > BLOCK_MASS:
             close_sums(acc, count, total_hi, total_lo, mass_hi, mass_lo, d, k)

@@ -20,6 +20,7 @@ from gpuseg.engines.cpu.adding import (
 )
 from gpuseg.engines.cpu.gathering import gather_row_major, gather_rows
 from gpuseg.engines.cpu.jit import kernel
+from gpuseg.engines.cpu.memory import compiled_once
 from gpuseg.engines.cpu.nearest import (
     all_rows,
     changed_rows,
@@ -40,6 +41,7 @@ def _look(
     x, stride, first, m, centres, d, k, fresh, best, second, keep, share, least, floors, slack, slack_first
 ):
     """Nearest centre of m rows, a multiple of 16, and their slack where it is kept."""
+    compiled_once()
     if keep:
         nearest_two_tile(x, stride, first, m, centres, d, k, fresh, best, second)
         keep_slack(best, second, fresh, m, share, least, floors, slack, slack_first)
@@ -50,16 +52,16 @@ def _look(
 @kernel
 def assign_rows(
     x, stride, row_major, start, stop, centres, own, d, k, labels, is_first, scale, weights, real, mode, want_sums,
-    want_inertia, distance, want_distance, slack, bounded, keep_all, paying, ceilings, floors, share, least,
+    want_inertia, distance, want_distance, slack, bounded, settled, keep_all, paying, ceilings, floors, share, least,
     total_hi, total_lo, mass_hi, mass_lo, bin_hi, bin_lo,
 ):  # fmt: skip
     """One pass over rows [start, stop): labels in place, *changes* of the sums into the limbs.
 
     ``start`` is a multiple of 16. With ``is_first`` the labels buffer holds nothing yet and the change is the full sum.
     Where ``slack`` has rows it is kept, of every tile or of the sampled ones; with ``bounded`` it says which rows need
-    not be looked at, unless a larger share than ``paying`` needs to be; where inertia or distances are wanted, those
-    rows are compared with their own centre alone (``own``: the centres as ``own_tile`` takes them). ``row_major``
-    holds the rows once more, or is empty. Returns rows moved and rows looked at.
+    not be looked at (with ``settled`` none need), unless a larger share than ``paying`` needs to be. Where inertia or
+    distances are wanted, rows that need not are compared with their own centre alone (``own``: the centres as
+    ``own_tile`` takes them). ``row_major`` holds the rows once more, or is empty. Returns rows moved and looked at.
     """
     fresh = np.empty(TILE, labels.dtype)
     old = np.empty(TILE, labels.dtype)
@@ -71,7 +73,9 @@ def assign_rows(
     marks = np.empty(TILE // LANES, np.int32)
     moved = np.empty(TILE, np.int64)
     by_row = np.zeros(BY_ROW * scale.size, np.float32)
-    dense = np.empty(d * APART, np.float32)
+    # Numbers, not constants, so that what takes them is compiled once.
+    apart, origin, one = np.int64(APART), np.int64(0), np.int64(1)
+    dense = np.empty(d * apart, np.float32)
     acc = np.zeros(k * scale.size, np.int64)
     count = np.zeros(k * 32 if mode == WEIGHT_REAL else k, np.int64)
     bins = np.zeros(32 * COPIES, np.int64)
@@ -82,7 +86,11 @@ def assign_rows(
     each = want_inertia or want_distance  # row has its distance looked at
     for low in range(start, stop, TILE):
         m = min(TILE, stop - low)
-        n_rows = mark_doubtful(slack, low, m, labels, ceilings, marks) if bounded else m
+        n_rows = m
+        if settled:
+            n_rows = 0
+        elif bounded:
+            n_rows = mark_doubtful(slack, low, m, labels, ceilings, marks)
         keep = keep_all or (slack.size > 0 and is_sampled(low))
         dense_tile = not bounded or n_rows > paying * m or (each and m % LANES > 0)
         if dense_tile:
@@ -123,27 +131,27 @@ def assign_rows(
             n = min(TILE, n_waiting - at)
             these = rows[at : at + n]
             if row_major.size > 0:
-                width = gather_row_major(row_major, rows[at:], n, d, dense, APART)
+                width = gather_row_major(row_major, rows[at:], n, d, dense, apart)
             else:
-                width = gather_rows(x, stride, these, n, d, dense, APART)
+                width = gather_rows(x, stride, these, n, d, dense, apart)
             _look(
-                dense, APART, 0, width, centres, d, k, fresh, best, second, slack.size > 0, share, least, floors,
-                fresh_slack, 0,
+                dense, apart, origin, width, centres, d, k, fresh, best, second, slack.size > 0, share, least, floors,
+                fresh_slack, origin,
             )  # fmt: skip
             for r in range(n):
                 old[r] = labels[these[r]]
-            n_moved = all_rows(n, moved) if is_first else changed_rows(fresh, old, 0, n, moved)
+            n_moved = all_rows(n, moved) if is_first else changed_rows(fresh, old, origin, n, moved)
             if want_sums and n_moved > 0:
                 add_rows(
-                    dense, APART, 0, n, weights, real, mode, these, scale, d, k, n_moved, moved, old, 0, fresh,
-                    is_first, acc, count, run, by_row, total_hi, total_lo, mass_hi, mass_lo,
+                    dense, apart, origin, n, weights, real, mode, these, scale, d, k, n_moved, moved, old, origin,
+                    fresh, is_first, acc, count, run, by_row, total_hi, total_lo, mass_hi, mass_lo,
                 )  # fmt: skip
             for r in range(n):
                 labels[these[r]] = fresh[r]
                 if slack.size > 0:
                     slack[these[r]] = fresh_slack[r]
                 if want_inertia and dense_tile:
-                    add_inertia(best[r:], 1, weights, real, mode, these[r], bins, run, bin_hi, bin_lo)
+                    add_inertia(best[r:], one, weights, real, mode, these[r], bins, run, bin_hi, bin_lo)
                 if want_distance and dense_tile:
                     distance[these[r]] = best[r]
             n_changed += n_moved

@@ -108,24 +108,35 @@ class BoundPlan:
         Whether rows are skipped.
     keep_all : bool
         Whether every row that is looked at keeps its slack; otherwise those of the sampled tiles do.
+    settled : bool, default False
+        Whether the centres are those of the last pass, so that every label stays.
     """
 
     bounds: Bounds | None
     paying: float
     use: bool
     keep_all: bool
+    settled: bool = False
 
     @classmethod
     def none(cls) -> BoundPlan:
         """A pass that looks at every row and keeps nothing."""
         return cls(None, 0.0, use=False, keep_all=False)
 
-    def arrays(self) -> tuple[Float32Array, bool, bool, float, Float32Array, Float32Array]:
-        """What the kernel takes: slack, use, keep_all, paying, and what each label has spent, rounded up and down."""
+    def arrays(self) -> tuple[Float32Array, bool, bool, bool, float, Float32Array, Float32Array]:
+        """What the kernel takes: slack, use, settled, keep_all, paying, what labels have spent, rounded up and down."""
         if self.bounds is None:
-            return _NOTHING, False, False, 0.0, _NOTHING, _NOTHING
+            return _NOTHING, False, False, False, 0.0, _NOTHING, _NOTHING
         bounds = self.bounds
-        return bounds.slack, self.use, self.keep_all, self.paying, bounds.ceilings, bounds.floors
+        return (
+            bounds.slack,
+            self.use,
+            self.settled,
+            self.keep_all,
+            self.paying,
+            bounds.ceilings,
+            bounds.floors,
+        )
 
     def after(self, looked_at: float) -> Bounds | None:
         """Bounds after the pass, in which a share ``looked_at`` of the rows was looked at."""

@@ -233,6 +233,9 @@ class CpuEngine:
             return BoundPlan.none()
         if state.sums is None or not isinstance(kept, Bounds) or kept.centres.shape != centres.shape:
             return BoundPlan(Bounds.fresh(n_rows, centres), paying, use=False, keep_all=False)
+        if np.array_equal(kept.centres, centres):
+            # Labels are those of these very centres: every row is vouched for, whatever is known of its slack.
+            return BoundPlan(kept, paying, use=True, keep_all=kept.complete, settled=True)
         bounds = kept.moved_to(centres)
         if bounds.complete:
             return BoundPlan(bounds, paying, use=True, keep_all=True)

@@ -7,7 +7,7 @@ caller's own array) it costs one or two in all, and sixteen rows are turned in r
 from __future__ import annotations
 
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.memory import copy_element, prefetch
+from gpuseg.engines.cpu.memory import compiled_once, copy_element, prefetch
 from gpuseg.engines.cpu.simd import store
 from gpuseg.engines.cpu.turning import FEATURES, gather_to_features
 from gpuseg.engines.cpu.vectors import LANES
@@ -34,6 +34,7 @@ def ask_for_row(rows, at, d):
 @kernel
 def gather_rows(x, stride, picked, n, d, dense, dense_stride):
     """Copy rows ``picked[0:n]`` of a feature-major table; up to 15 more repeat the last. Returns the width."""
+    compiled_once()
     width = (n + LANES - 1) // LANES * LANES
     for f in range(d):
         at = f * stride
@@ -52,6 +53,7 @@ def gather_row_major(rows, picked, n, d, dense, dense_stride):
     Eight features at a time; where fewer are left, the last eight once more. With fewer than eight in all, eight values
     are read from each row's beginning, except at the end of the table.
     """
+    compiled_once()
     width = (n + LANES - 1) // LANES * LANES
     for r in range(n, width):
         picked[r] = picked[n - 1]

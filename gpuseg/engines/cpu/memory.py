@@ -169,3 +169,15 @@ def add_squared(typingctx, sums, to, values, at, scale, scale_at, magic):
         return context.get_dummy_value()
 
     return sig, codegen
+
+
+@intrinsic
+def compiled_once(typingctx):
+    """Said at the beginning of a kernel: it is called, never copied into its callers, which then compile sooner."""
+    sig = types.void()
+
+    def codegen(context, builder, signature, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return sig, codegen

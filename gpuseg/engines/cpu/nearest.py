@@ -10,7 +10,7 @@ import numpy as np
 
 from gpuseg.engines.cpu.bits import trailing_zeros
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.memory import prefetch
+from gpuseg.engines.cpu.memory import compiled_once, prefetch
 from gpuseg.engines.cpu.simd import (
     changed,
     fma,
@@ -45,6 +45,7 @@ def _nearest(two):
 
         ``x`` is flat, feature f of row i at ``f * stride + i``; centres are flat ``[k, d]``.
         """
+        compiled_once()
         wide = d >= WIDE
         for j in range(0, m, LANES):
             i = first + j
@@ -188,6 +189,7 @@ nearest_two_tile = kernel(_nearest(two=True))
 @kernel
 def changed_rows(fresh, labels, first, m, moved):
     """Write the indices j < m with ``fresh[j] != labels[first + j]`` to ``moved``, ascending; returns how many."""
+    compiled_once()
     n_moved = 0
     whole = m - m % LANES
     for j in range(0, whole, LANES):
@@ -217,6 +219,7 @@ def own_tile(x, stride, first, m, table, d, labels, best):
 
     ``table`` holds the centres row-major, each filled up to whole groups of eight features.
     """
+    compiled_once()
     width = (d + FEATURES - 1) // FEATURES * FEATURES
     for j in range(0, m, LANES):
         i = first + j

@@ -10,7 +10,7 @@ import numpy as np
 from gpuseg.engines.cpu.bits import count_bits, trailing_zeros
 from gpuseg.engines.cpu.gathering import ask_for_group, ask_for_row
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.memory import take
+from gpuseg.engines.cpu.memory import compiled_once, take
 from gpuseg.engines.cpu.simd import (
     absolute,
     add,
@@ -71,6 +71,7 @@ def _by_label(table, k, label):
 @kernel
 def mark_doubtful(slack, first, m, labels, ceilings, marks):
     """Mark the rows first .. first + m - 1 whose label may have changed, a bit a row; returns how many there are."""
+    compiled_once()
     n_rows = 0
     k = ceilings.size
     whole = m - m % LANES
@@ -92,6 +93,7 @@ def mark_doubtful(slack, first, m, labels, ceilings, marks):
 @kernel
 def list_marked(marks, first, m, x, stride, d, row_major, rows, n_rows):
     """Append the marked rows to ``rows``; their values are asked for now, so that they are here when gathered."""
+    compiled_once()
     for group in range((m + LANES - 1) // LANES):
         mask = marks[group]
         if mask != 0:
@@ -110,6 +112,7 @@ def list_marked(marks, first, m, x, stride, d, row_major, rows, n_rows):
 @kernel
 def keep_slack(nearest, second, labels, m, share, least, floors, slack, first):
     """Slack of m rows, a multiple of 16, from their two chain values and what their labels have spent."""
+    compiled_once()
     k = floors.size
     for j in range(0, m, LANES):
         b = root(load(second, j))
