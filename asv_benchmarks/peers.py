@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -23,9 +21,8 @@ from typing import Any
 
 from benchmarks.data import SPREAD, Table, gaussian_mixture, inertia_float64, table_of
 from kmeans_peers import PEERS, TASKS, Fitted, Peer, PeerUnavailableError
+from report import machine, markdown_table, without_overrides
 
-BLAS_OVERRIDES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-"""Settings that slow the peers' BLAS down or change its results; a comparison runs without them."""
 WARM_UP_ROWS = 2000
 OURS = "gpuseg"
 QUESTIONS = {
@@ -64,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         report = {
             "question": QUESTIONS[options.task],
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": _machine(),
+            "machine": machine(),
             "versions": {peer.name: peer.version for peer in peers},
             "missing": missing,
             "comparisons": comparisons,
@@ -173,45 +170,12 @@ def _lines(
         )
         for result in results
     ]
-    widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
     n, d = table.shape
     work = f"{options.iterations} iterations" if options.task == "lloyd" else options.task
     title = f"k-means, {table.name}: n={n:,} d={d} k={options.k}, {work}, median of {options.rounds} rounds"
-    rule = "|".join("-" * (width + 1) + ":" for width in widths)
-    lines = [
-        " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in (heads, *rows)
-    ]
-    return [title, "", f"| {lines[0]} |", f"|{rule}|", *(f"| {row} |" for row in lines[1:]), ""]
-
-
-def _machine() -> dict[str, Any]:
-    """Facts that a figure is worth nothing without."""
-    from gpuseg.jobs.doctor import examine
-
-    found = examine().to_dict()
-    facts = (
-        "cpu",
-        "cpus_present",
-        "cpus_allowed",
-        "simd",
-        "memory_bytes",
-        "memory_limit_bytes",
-        "python",
-        "libraries",
-    )
-    return {"host": platform.platform(), **{name: found[name] for name in facts}}
-
-
-def _without_overrides() -> None:
-    """Start again without the settings that would slow the peers down."""
-    present = [name for name in BLAS_OVERRIDES if name in os.environ]
-    if present:
-        print(f"starting again without {', '.join(present)}", file=sys.stderr, flush=True)
-        clean = {name: value for name, value in os.environ.items() if name not in present}
-        os.execve(sys.executable, [sys.executable, *sys.argv], clean)  # noqa: S606 (the same program again)
+    return [title, "", *markdown_table(heads, rows), ""]
 
 
 if __name__ == "__main__":
-    _without_overrides()
+    without_overrides()
     sys.exit(main())

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -29,11 +30,12 @@ def _benchmarks_on_path(monkeypatch):
 
 
 def classes(suite: str) -> list[type]:
+    """Those that asv finds: a name with an underscore is shared code."""
     module = importlib.import_module(f"benchmarks.{suite}")
     return [
         value
-        for _, value in inspect.getmembers(module, inspect.isclass)
-        if value.__module__ == module.__name__
+        for name, value in inspect.getmembers(module, inspect.isclass)
+        if value.__module__ == module.__name__ and not name.startswith("_")
     ]
 
 
@@ -98,6 +100,56 @@ def test_peers_run_tiny(tmp_path):
             assert result["inertia"] == pytest.approx(results["gpuseg"]["inertia"], rel=1e-4), name
         ours = results["gpuseg"]
         assert ours["reported_inertia"] == pytest.approx(ours["inertia"], rel=1e-6)
+
+
+def run_floor(report: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    sizes = ("--mebibytes", "1", "--turns", "1000", "--side", "32", "--rounds", "2")
+    command = [sys.executable, FOLDER / "floor.py", *sizes, "--json", report, *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | environment)
+
+
+def test_the_floor_is_of_the_ceilings_of_the_same_round(tmp_path):
+    report = tmp_path / "floor.json"
+    done = run_floor(report, "--shapes", "3000x3x4", "5000x2x30", OPENBLAS_L2_SIZE="512")
+    assert done.returncode == 0, done.stderr
+    assert "starting again without OPENBLAS_L2_SIZE" in done.stderr
+    found = json.loads(report.read_text(encoding="utf-8"))
+    small, wide = found["passes"]
+    assert (small["bytes_a_row"], small["fma_a_row"]) == (4 * 3 + 1, 3 * 4)
+    assert (wide["bytes_a_row"], wide["fma_a_row"]) == (4 * 2 + 1, 2 * 30)
+    for one in (small, wide):
+        assert f"| {one['fma_a_row']} |" in " ".join(done.stdout.split())
+        for threads, timed in one["threads"].items():
+            floors = [
+                max(
+                    one["n"] * one["bytes_a_row"] / ceilings["read"],
+                    one["n"] * one["fma_a_row"] / ceilings["fma"],
+                )
+                for ceilings in found["ceilings"][threads]
+            ]
+            shares = [floor / seconds for floor, seconds in zip(floors, timed["seconds"], strict=True)]
+            assert timed["share"] == statistics.median(shares)
+            assert timed["floor"] == statistics.median(floors)
+        assert set(one["computed"]) == {"blobs", "overlapping"}
+        assert all(0 < share <= 1 for share in one["computed"].values())
+
+
+def test_labels_of_many_clusters_are_wider_to_read():
+    shape = importlib.import_module("floor").Shape.of("10x2x300")
+    assert shape.bytes_a_row == 4 * 2 + 2
+
+
+def test_ceilings_count_what_they_do(monkeypatch):
+    ceilings = importlib.import_module("ceilings")
+    bench = ceilings.Bench(ceilings.Work(array_bytes=1 << 16, turns=50, side=8))
+    bench.multiply_add()
+    bench.read(0, bench.source.size)
+    bench.source[-1] = 2
+    with pytest.raises(AssertionError):
+        bench.read(0, bench.source.size)
+    monkeypatch.setattr(ceilings, "multiply_add_chains", lambda turns, *_: None)
+    with pytest.raises(AssertionError, match="float32 counts"):
+        bench.multiply_add()
 
 
 def test_a_missing_peer_is_named(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""What Dask costs beside the work, on two worker processes of this machine."""
+"""What Dask costs beside the work, and what workers gain, on processes of this machine."""
 
 from __future__ import annotations
 
@@ -34,10 +34,7 @@ class Overhead:
         """Start the workers, put the data there, warm up, and check that the work is theirs."""
         n, d, k = shape
         table = gaussian_mixture("overlapping", n, d, k)
-        self.cluster = LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        )
-        self.client = Client(self.cluster)
+        self.cluster, self.client = _workers(2)
         self.rows = da.from_array(table.x, chunks=(-(-n // PARTITIONS), d)).persist()
         self.model = gpuseg.KMeans(n_clusters=k, init=table.start, n_init=1, max_iter=ITERATIONS, tol=0)
         fitted = self.model.fit(self.rows)
@@ -93,6 +90,50 @@ class Overhead:
         return [
             (_start(after) - _start(before), _busiest(before)) for before, after in itertools.pairwise(passes)
         ]
+
+
+class Workers:
+    """How much faster is a fit on two worker processes of this machine, a thread each, than on one?"""
+
+    params = ([(400_000, 16, 32)], [1, 2])
+    param_names = ("shape", "workers")
+    number = 1
+    rounds = 1
+    repeat = (2, 5, 2.0)
+    warmup_time = 0
+    timeout = 300
+
+    def setup(self, shape: tuple[int, int, int], workers: int) -> None:
+        """Start the workers, put the data there, warm up, and check that the work is theirs."""
+        n, d, k = shape
+        table = gaussian_mixture("overlapping", n, d, k)
+        self.cluster, self.client = _workers(workers)
+        self.rows = da.from_array(table.x, chunks=(-(-n // PARTITIONS), d)).persist()
+        self.model = gpuseg.KMeans(k, init=table.start, n_init=1, max_iter=ITERATIONS, tol=0.0)
+        fitted = self.model.fit(self.rows)
+        assert fitted.placement_ == "workers of the Dask client"
+        assert len(self.client.scheduler_info()["workers"]) == workers
+
+    def teardown(self, shape: tuple[int, int, int], workers: int) -> None:  # noqa: ARG002
+        """Stop the workers."""
+        self.client.close()
+        self.cluster.close()
+
+    def time_fit(self, shape: tuple[int, int, int], workers: int) -> None:  # noqa: ARG002
+        """Seconds of a fit of at most twenty iterations over eight partitions."""
+        self.model.fit(self.rows)
+
+    def track_iterations(self, shape: tuple[int, int, int], workers: int) -> int:  # noqa: ARG002
+        """Passes that the fit made: the same on any number of workers."""
+        return int(self.model.fit(self.rows).n_iter_)
+
+
+def _workers(number: int) -> tuple[LocalCluster, Client]:
+    """Processes of one thread each on the loopback, and a client that stays the current one."""
+    cluster = LocalCluster(
+        n_workers=number, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
+    )
+    return cluster, Client(cluster)
 
 
 def _start(spans: list[tuple[str, float, float]]) -> float:
