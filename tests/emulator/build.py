@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -94,10 +95,18 @@ class BuildError(RuntimeError):
 
 @dataclass(frozen=True)
 class Library:
-    """A loaded build, and where it lies."""
+    """A loaded build, where it lies, and the parameters of its kernels.
+
+    Once loaded, its functions are called for one launch at a time and for nothing else meanwhile, on any thread: they
+    are instrumented as kernels are, and the check build takes whatever they load for a load of the fiber that runs.
+    """
 
     functions: ctypes.CDLL
     path: Path
+    signatures: tuple[tuple[str, ...], ...]
+
+
+_loading = threading.Lock()
 
 
 @cache
@@ -115,7 +124,9 @@ def unavailable() -> str | None:
 
 def build(source: str, names: Sequence[str], defines: Mapping[str, int | str], how: str = "plain") -> Library:
     """Load the host build of ``source``; ``names`` are C++ expressions for its kernels, in table order."""
-    return _loaded(source, tuple(names), tuple(sorted((k, str(v)) for k, v in defines.items())), how)
+    # Threads that ask together wait for one: loading writes to what a launch of the same library reads.
+    with _loading:
+        return _loaded(source, tuple(names), tuple(sorted((k, str(v)) for k, v in defines.items())), how)
 
 
 @cache
@@ -129,7 +140,8 @@ def _loaded(source: str, names: tuple[str, ...], defines: tuple[tuple[str, str],
     loaded.gpuseg_poison.argtypes = (ctypes.c_long, ctypes.c_ulonglong)
     for offset, size in _static_shared(library):
         loaded.gpuseg_poison(offset, size)
-    return Library(loaded, library)
+    signatures = (loaded.gpuseg_signature(kernel).decode().split() for kernel in range(len(names)))
+    return Library(loaded, library, tuple(map(tuple, signatures)))
 
 
 def asan_environment() -> dict[str, str] | None:

@@ -413,7 +413,7 @@ class EmulatedKernel:
         self._library = library
         self._index = index
         self._name = name
-        self.signature = tuple(library.functions.gpuseg_signature(index).decode().split())
+        self.signature = library.signatures[index]
 
     def __call__(
         self, grid: Sequence[int], block: Sequence[int], args: Sequence[Any], *, shared: int = 0

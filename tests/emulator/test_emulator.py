@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 
 from gpuseg.engines.launch import Geometry
-from tests.emulator.build import BuildError
+from tests.emulator.build import BuildError, build
 from tests.emulator.device import ORDERS, ArgumentError, EmulationError, LaunchRecord
 from tests.emulator.sources import source_of
 
@@ -200,3 +203,33 @@ def test_uploads_take_what_is_alike(emulated_device):
             device.upload(wrong, target, copies)
     with pytest.raises(ArgumentError, match="waits for an event"):
         device.stream.wait(copies)
+
+
+def test_a_thread_makes_modules_while_another_launches(make_emulated):
+    device = make_emulated(how="check")  # whose answers to loads and stores belong to the launch
+    blocks, threads = 512, 256
+    out = device.empty(blocks * threads, np.int64)
+    where = kernel(device, "where")
+    made = 0
+    with ThreadPoolExecutor(1) as pool:
+        launch = pool.submit(where, (blocks,), (threads,), (out,))
+        while not launch.done():
+            assert kernel(device, "where").signature == where.signature == ("*i8",)
+            made += 1
+    launch.result()
+    assert made > 1
+    wanted = (np.arange(blocks)[:, None] << 32) + np.arange(threads)
+    assert np.array_equal(device.to_host(out).reshape(blocks, threads), wanted)
+
+
+def test_threads_that_ask_together_get_one_library(make_emulated):
+    how, threads = make_emulated().how, 4
+    together = Barrier(threads)
+
+    def library(_):
+        together.wait()
+        return build(source_of("dialect.cu"), ["where"], {"ASKED_BY": threads}, how)
+
+    with ThreadPoolExecutor(threads) as pool:
+        first, *others = pool.map(library, range(threads))
+    assert all(other is first for other in others)
