@@ -6,8 +6,9 @@ A pass reads its rows once and does a multiply-add a value and centre: it takes 
 two at the machine's own rates, which are measured in the same rounds. The pass is one of a settled run without bounds,
 so that it computes every distance and moves no row. What bounds leave of the distances is counted, not timed.
 
-Everything takes turns within a round, each timing is the best of three, and shares and ratios are medians of those of
-the rounds: what slowed a round down slowed its ceilings too. ``--write`` puts the tables into README.md.
+Everything takes turns within a round, each timing is the best of seven, and shares and ratios are medians of those of
+the rounds: what slowed a round down slowed its ceilings too. ``--quiet 0.1`` leaves out rounds in which something else
+kept more CPUs busy than that. ``--write`` puts the tables into README.md.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +35,8 @@ from report import machine, markdown_table, without_overrides
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = (1, 2)
 ITERATIONS = 20
+PATIENCE = 12
+_REST = 2.0
 _STAT = Path("/proc/stat")
 _CEILINGS = {
     "read": ("GB read a second", 1e9),
@@ -94,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     load = os.getloadavg()[0]
     shapes = [Shape.of(text) for text in options.shapes]
     work = Work(options.mebibytes << 20, options.turns, options.side)
-    rounds = measure(shapes, work, options.rounds)
+    rounds, disturbed = measure(shapes, work, options.rounds, options.quiet)
     report = {
         "question": (__doc__ or "").splitlines()[0],
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -102,6 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         "rounds": options.rounds,
         "best_of": BEST_OF,
         "load_average_before": load,
+        "rounds_disturbed": disturbed,
         "cpus_busy_with_others": [one.others for one in rounds],
         "ceilings": {str(t): [asdict(one.ceilings[t]) for one in rounds] for t in THREADS},
         "sgemm_ratio": statistics.median(one.ceilings[2].sgemm / one.ceilings[1].sgemm for one in rounds),
@@ -128,6 +133,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shapes", nargs="+", default=shapes, help="rows x features x clusters")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, in which everything has its turn")
     parser.add_argument(
+        "--quiet",
+        type=float,
+        default=float("inf"),
+        help=f"CPUs others may keep busy in a round that counts, up to {PATIENCE} times the rounds that do not",
+    )
+    parser.add_argument(
         "--mebibytes", type=int, default=256, help="array that is read: larger than any cache"
     )
     parser.add_argument(
@@ -139,10 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(shapes: list[Shape], work: Work, n_rounds: int) -> list[Round]:
-    """Ceilings and passes, in turn."""
+def measure(shapes: list[Shape], work: Work, n_rounds: int, quiet: float) -> tuple[list[Round], int]:
+    """Ceilings and passes, in turn; and how many rounds were not counted, with too much else going on."""
     bench = Bench(work)
-    passes = {}
+    passes: dict[tuple[int, Shape], Callable[[], int]] = {}
     for shape in shapes:
         over = Passes.of(gaussian_mixture("overlapping", shape.n, shape.d, shape.k))
         for t in THREADS:
@@ -150,13 +161,26 @@ def measure(shapes: list[Shape], work: Work, n_rounds: int) -> list[Round]:
             assert passes[t, shape]() == shape.n * shape.k, "a pass without bounds computes every distance"
     for t in THREADS:
         bench.ceilings(t)  # compiles, and has all memory there
-    rounds = []
-    for _ in range(n_rounds):
-        since = _Clock()
-        ceilings = {t: bench.ceilings(t) for t in THREADS}
-        seconds = {t: {shape: best(passes[t, shape]) for shape in shapes} for t in THREADS}
-        rounds.append(Round(ceilings, seconds, since.others()))
-    return rounds
+    rounds: list[Round] = []
+    disturbed = 0
+    while len(rounds) < n_rounds:
+        one = _round(bench, shapes, passes)
+        if one.others is not None and one.others > quiet and disturbed < PATIENCE * n_rounds:
+            disturbed += 1
+            time.sleep(_REST)
+        else:
+            rounds.append(one)
+    return rounds, disturbed
+
+
+def _round(bench: Bench, shapes: list[Shape], passes: dict[tuple[int, Shape], Callable[[], int]]) -> Round:
+    """Everything once."""
+    since = _Clock()
+    ceilings = {t: bench.ceilings(t) for t in THREADS}
+    # A shape's threads follow each other, so that their ratio is of the same moments.
+    taken = {(t, shape): best(passes[t, shape]) for shape in shapes for t in THREADS}
+    seconds = {t: {shape: taken[t, shape] for shape in shapes} for t in THREADS}
+    return Round(ceilings, seconds, since.others())
 
 
 class _Clock:
@@ -227,7 +251,8 @@ def _conditions(report: dict[str, Any]) -> str:
         f"{here['cpu']}, {here['cpus_allowed']} CPUs allowed, {', '.join(here['simd'])}, {report['made'][:10]}:",
         f"medians of {report['rounds']} rounds, each timing the best of {report['best_of']}.",
         "The machine is shared and noisy, and figures move by some percent from run to run.",
-        f"Load average before the run: {before:.2f}; something else kept {beside} busy in a round.",
+        f"Load average before the run: {before:.2f}; something else kept {beside} busy in a round;",
+        f"{report['rounds_disturbed']} more rounds, in which it was more than was allowed, do not count.",
     )
     return "\n".join(lines)
 

@@ -134,6 +134,18 @@ def test_the_floor_is_of_the_ceilings_of_the_same_round(tmp_path):
         assert all(0 < share <= 1 for share in one["computed"].values())
 
 
+def test_rounds_with_others_at_work_do_not_count_while_patience_lasts(monkeypatch):
+    floor = importlib.import_module("floor")
+    busy = iter([0.0, 0.6, 0.05] + [0.7] * 100)
+    monkeypatch.setattr(floor, "_REST", 0)
+    monkeypatch.setattr(floor, "_round", lambda *_: floor.Round({}, {}, next(busy)))
+    work = floor.Work(array_bytes=1 << 16, turns=50, side=8)
+    rounds, disturbed = floor.measure([], work, 2, 0.1)
+    assert ([one.others for one in rounds], disturbed) == ([0.0, 0.05], 1)
+    rounds, disturbed = floor.measure([], work, 2, 0.1)
+    assert ([one.others for one in rounds], disturbed) == ([0.7, 0.7], floor.PATIENCE * 2)
+
+
 def test_labels_of_many_clusters_are_wider_to_read():
     shape = importlib.import_module("floor").Shape.of("10x2x300")
     assert shape.bytes_a_row == 4 * 2 + 2
@@ -143,6 +155,7 @@ def test_ceilings_count_what_they_do(monkeypatch):
     ceilings = importlib.import_module("ceilings")
     bench = ceilings.Bench(ceilings.Work(array_bytes=1 << 16, turns=50, side=8))
     bench.multiply_add()
+    bench.subtract_too()
     bench.read(0, bench.source.size)
     bench.source[-1] = 2
     with pytest.raises(AssertionError):
