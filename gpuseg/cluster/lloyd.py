@@ -141,8 +141,7 @@ def _finished(state: LloydState, parts: Sequence[Closed]) -> Finished:
     """A model's end from the closing passes of all partitions."""
     total = functools.reduce(ClusterSums.merge, [part.sums for part in parts])
     labels = [part.labels for part in parts if part.labels is not None]
-    # One partition's are all of them: joining would copy.
-    joined = labels[0] if len(labels) == 1 else np.concatenate(labels) if labels else None
+    joined = np.concatenate(labels, dtype=np.int32) if labels else None
     moments = [part.moments for part in parts if part.moments is not None]
     return Finished(
         state,

@@ -12,8 +12,8 @@ from gpuseg.core.seeding import SAMPLE_ROWS
 
 _FLOAT32 = 4
 _CANDIDATE = 4
-_RESULT = 8
-"""Result labels: the int32 of each tile, and all of them joined."""
+_RESULT = 4
+"""A label of the result, int32; the narrower ones of each tile lie beside it while they are joined."""
 _SAMPLE_COPIES = 5
 """Tiles' shares of the sample, two being merged, what sorts them, and the outcome."""
 _SAMPLE_OF_ONE = 2
@@ -243,8 +243,9 @@ class MemoryPlan:
     def labels(self) -> int:
         """Bytes of the labels that come back."""
         n = self.table.n_rows if self.work.labels else 0
-        each = _RESULT // 2 if self.table.n_tiles == 1 else _RESULT
-        return 0 if n is None else n * each * len(self.work.clusters)
+        several = self.table.n_tiles > 1
+        each = sum(_RESULT + several * label_bytes(k) for k in self.work.clusters)
+        return 0 if n is None else n * each
 
     @property
     def sums(self) -> int:

@@ -23,7 +23,7 @@ from gpuseg.core.oversampling import Kept, Round
 from gpuseg.core.seeding import Sample
 from gpuseg.core.weights import Weights
 from gpuseg.core.widesum import WideSum
-from gpuseg.engines.base import AssignResult, AssignState, Block
+from gpuseg.engines.base import AssignResult, AssignState, Block, LabelArray
 from gpuseg.engines.choose import EngineChoice
 from gpuseg.graph.memo import MEMO, Closest, Entry, default_memo_bytes
 from gpuseg.graph.partitions import HostTable, MemoryPartition, Partition, key_identities
@@ -196,14 +196,14 @@ class Closed:
     ----------
     sums : ClusterSums
         With the inertia.
-    labels : ndarray of int32, shape (n,), or None
-        Where they were wanted.
+    labels : ndarray of uint8, uint16 or int32, shape (n,), or None
+        Where they were wanted, as narrow as they travel best.
     moments : list of Moments or None
         Of each cluster's rows, unweighted, where they were wanted.
     """
 
     sums: ClusterSums
-    labels: npt.NDArray[np.int32] | None = None
+    labels: LabelArray | None = None
     moments: list[Moments] | None = None
 
 
@@ -227,7 +227,8 @@ def close_partition(
             labels, ks = [state.labels for state in states], [len(c) for c in centres]
             moments = engine.label_moments(block, labels, ks, scales)
         return [
-            Closed(result.sums, state.labels.astype(np.int32) if want_labels else None, found)
+            # Nothing writes to these labels again: it is the last pass of the fit, and another has states of its own.
+            Closed(result.sums, state.labels if want_labels else None, found)
             for result, state, found in zip(results, states, moments, strict=True)
         ]
 

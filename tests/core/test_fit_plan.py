@@ -21,7 +21,7 @@ STATES = (1 + 4) + (2 + 4)
 def test_what_is_held_of_files():
     assert HELD.held == HELD.needed == 1000 * (40 + STATES)
     assert HELD.held_share == 1.0
-    assert HELD.labels == 1000 * 8 * 2
+    assert HELD.labels == 1000 * (4 + 1 + 4 + 2)
     assert HELD.sample == SAMPLE
     # A tile is decoded two columns of ten at a time: compressed and plain, beside all ten.
     assert HELD.tile == 300 * (40 + 2 * 8 + 16)
