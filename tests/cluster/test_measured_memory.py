@@ -30,8 +30,10 @@ ROWS = {"float32": 1_600_000, "float64": 800_000}
 """102.4 MB a file: what grows with the rows is most of what a fit takes."""
 FIXED = 48 << 20
 """Bytes that allocators keep beside what the plan counts, whatever the size of the table."""
+FREE = 8 << 20
+"""Bytes that lie free in a process before it fits, and raise no peak when they are used."""
 MORE, LESS = 1.15, 1.5
-"""Measured is at most ``MORE`` times planned and ``FIXED``; planned is at most ``LESS`` times measured."""
+"""Measured is at most ``MORE`` times planned and ``FIXED``; planned at most ``LESS`` times measured and ``FREE``."""
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +77,7 @@ def fit(path, **options):
 def require_planned(found):
     """The plan and the process agree, in both directions."""
     assert found["measured"] <= MORE * found["planned"] + FIXED, found
-    assert found["planned"] <= LESS * found["measured"], found
+    assert found["planned"] <= LESS * found["measured"] + FREE, found
 
 
 @pytest.mark.parametrize(("dtype", "init"), [("float32", "k-means||"), ("float64", "k-means++")])
