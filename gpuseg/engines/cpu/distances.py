@@ -10,7 +10,7 @@ import numpy as np
 from gpuseg.engines.cpu.bits import bits_f64, fma32
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.preparing import MAGIC, MAGIC_BITS, WEIGHT_INTEGER, WEIGHT_NONE
-from gpuseg.engines.cpu.simd import absolute, add, fma, less, load, select, splat, store, sub
+from gpuseg.engines.cpu.simd import absolute, add, fma, less, load, select, splat, splat_at, store, sub
 from gpuseg.engines.cpu.vectors import LANES
 from gpuseg.engines.cpu.wide import (
     add_f64,
@@ -49,7 +49,7 @@ def distance_rows(x, stride, start, stop, points, n_points, d, squared, out, out
         for i in range(start, whole, LANES):
             acc = splat(ZERO)
             for f in range(d):
-                t = sub(load(x, f * stride + i), splat(point[f]))
+                t = sub(load(x, f * stride + i), splat_at(point, f))
                 acc = fma(t, t, acc)
             store(out, base + i, acc)
         for i in range(whole, stop):
@@ -81,7 +81,7 @@ def manhattan_rows(x, stride, start, stop, points, n_points, d, out, out_stride)
         for i in range(start, whole, LANES):
             acc = splat(ZERO)
             for f in range(d):
-                acc = add(acc, absolute(sub(load(x, f * stride + i), splat(point[f]))))
+                acc = add(acc, absolute(sub(load(x, f * stride + i), splat_at(point, f))))
             store(out, base + i, acc)
         for i in range(whole, stop):
             total = ZERO
@@ -120,7 +120,7 @@ def cosine_rows(x, stride, start, stop, points, n_points, d, out, out_stride):
         for p in range(n_points):
             acc = splat(ZERO)
             for f in range(d):
-                acc = fma(load(group, f * LANES), splat(units[p * d + f]), acc)
+                acc = fma(load(group, f * LANES), splat_at(units, p * d + f), acc)
             store(dots, 0, acc)
             for j in range(m):
                 out[p * out_stride + i + j] = min(max(ONE - dots[j], ZERO), TWO)
@@ -168,7 +168,7 @@ def seed_rows(
         for i in range(start, whole, LANES):
             acc = splat(ZERO)
             for f in range(d):
-                t = sub(load(x, f * stride + i), splat(point[f]))
+                t = sub(load(x, f * stride + i), splat_at(point, f))
                 acc = fma(t, t, acc)
             known = load(closest, i)
             nearer = select(less(acc, known), acc, known)
@@ -220,13 +220,13 @@ def silhouette_rows(x, stride, start, stop, y, y_stride, starts, k, d, scale, ou
                 a3 = a0
                 for f in range(d):
                     v = load(y, f * y_stride + j)
-                    t = sub(splat(points[f]), v)
+                    t = sub(splat_at(points, f), v)
                     a0 = fma(t, t, a0)
-                    t = sub(splat(points[d + f]), v)
+                    t = sub(splat_at(points, d + f), v)
                     a1 = fma(t, t, a1)
-                    t = sub(splat(points[2 * d + f]), v)
+                    t = sub(splat_at(points, 2 * d + f), v)
                     a2 = fma(t, t, a2)
-                    t = sub(splat(points[3 * d + f]), v)
+                    t = sub(splat_at(points, 3 * d + f), v)
                     a3 = fma(t, t, a3)
                 sums0 = add_i64(sums0, fixed_sqrt(a0, factor, magic))
                 sums1 = add_i64(sums1, fixed_sqrt(a1, factor, magic))

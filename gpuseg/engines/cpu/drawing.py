@@ -13,7 +13,7 @@ from gpuseg.engines.cpu.adding import COPIES, add_inertia, close_copies
 from gpuseg.engines.cpu.distances import chain
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.preparing import WEIGHT_INTEGER, WEIGHT_NONE
-from gpuseg.engines.cpu.simd import fma, less, load, select, splat, store, sub
+from gpuseg.engines.cpu.simd import fma, less, load, select, splat, splat_at, store, sub
 from gpuseg.engines.cpu.vectors import LANES
 
 TILE = 256
@@ -99,13 +99,13 @@ def nearer_rows(x, stride, start, stop, points, n_points, d, closest):
             base = p * d
             for f in range(d):
                 v = load(x, f * stride + i)
-                t = sub(v, splat(points[base + f]))
+                t = sub(v, splat_at(points, base + f))
                 a0 = fma(t, t, a0)
-                t = sub(v, splat(points[base + d + f]))
+                t = sub(v, splat_at(points, base + d + f))
                 a1 = fma(t, t, a1)
-                t = sub(v, splat(points[base + 2 * d + f]))
+                t = sub(v, splat_at(points, base + 2 * d + f))
                 a2 = fma(t, t, a2)
-                t = sub(v, splat(points[base + 3 * d + f]))
+                t = sub(v, splat_at(points, base + 3 * d + f))
                 a3 = fma(t, t, a3)
             near = select(less(a0, near), a0, near)
             near = select(less(a1, near), a1, near)
@@ -115,7 +115,7 @@ def nearer_rows(x, stride, start, stop, points, n_points, d, closest):
         while p < n_points:
             a0 = splat(ZERO)
             for f in range(d):
-                t = sub(load(x, f * stride + i), splat(points[p * d + f]))
+                t = sub(load(x, f * stride + i), splat_at(points, p * d + f))
                 a0 = fma(t, t, a0)
             near = select(less(a0, near), a0, near)
             p += 1

@@ -21,6 +21,7 @@ from gpuseg.engines.cpu.simd import (
     select_i32,
     smaller,
     splat,
+    splat_at,
     splat_i32,
     store,
     store_labels,
@@ -68,21 +69,21 @@ def _nearest(two):
                 base = c * d
                 for f in range(d):
                     v = load(x, f * stride + i)
-                    t = sub(v, splat(centres[base + f]))
+                    t = sub(v, splat_at(centres, base + f))
                     a0 = fma(t, t, a0)
-                    t = sub(v, splat(centres[base + d + f]))
+                    t = sub(v, splat_at(centres, base + d + f))
                     a1 = fma(t, t, a1)
-                    t = sub(v, splat(centres[base + 2 * d + f]))
+                    t = sub(v, splat_at(centres, base + 2 * d + f))
                     a2 = fma(t, t, a2)
-                    t = sub(v, splat(centres[base + 3 * d + f]))
+                    t = sub(v, splat_at(centres, base + 3 * d + f))
                     a3 = fma(t, t, a3)
-                    t = sub(v, splat(centres[base + 4 * d + f]))
+                    t = sub(v, splat_at(centres, base + 4 * d + f))
                     a4 = fma(t, t, a4)
-                    t = sub(v, splat(centres[base + 5 * d + f]))
+                    t = sub(v, splat_at(centres, base + 5 * d + f))
                     a5 = fma(t, t, a5)
-                    t = sub(v, splat(centres[base + 6 * d + f]))
+                    t = sub(v, splat_at(centres, base + 6 * d + f))
                     a6 = fma(t, t, a6)
-                    t = sub(v, splat(centres[base + 7 * d + f]))
+                    t = sub(v, splat_at(centres, base + 7 * d + f))
                     a7 = fma(t, t, a7)
                 mask = less(a0, nearest)
                 if two:
@@ -133,13 +134,13 @@ def _nearest(two):
                 base = c * d
                 for f in range(d):
                     v = load(x, f * stride + i)
-                    t = sub(v, splat(centres[base + f]))
+                    t = sub(v, splat_at(centres, base + f))
                     a0 = fma(t, t, a0)
-                    t = sub(v, splat(centres[base + d + f]))
+                    t = sub(v, splat_at(centres, base + d + f))
                     a1 = fma(t, t, a1)
-                    t = sub(v, splat(centres[base + 2 * d + f]))
+                    t = sub(v, splat_at(centres, base + 2 * d + f))
                     a2 = fma(t, t, a2)
-                    t = sub(v, splat(centres[base + 3 * d + f]))
+                    t = sub(v, splat_at(centres, base + 3 * d + f))
                     a3 = fma(t, t, a3)
                 mask = less(a0, nearest)
                 if two:
@@ -166,7 +167,7 @@ def _nearest(two):
                 a0 = splat(ZERO)
                 base = c * d
                 for f in range(d):
-                    t = sub(load(x, f * stride + i), splat(centres[base + f]))
+                    t = sub(load(x, f * stride + i), splat_at(centres, base + f))
                     a0 = fma(t, t, a0)
                 mask = less(a0, nearest)
                 if two:

@@ -96,6 +96,21 @@ def splat(typingctx, value):
 
 
 @intrinsic
+def splat_at(typingctx, array, at):
+    """``array[at]`` of a one-dimensional contiguous array of float32 in every lane; ``at`` is known not to be negative.
+
+    An index of numba's costs four instructions more, beside the two that a centre's value is loaded for.
+    """
+    sig = vec_f32(array, types.intp)
+
+    def codegen(context, builder, signature, args):
+        value = builder.load(element_pointer(context, builder, signature.args[0], args[0], args[1], F32))
+        return splat_of(builder, value, LLVM["vec_f32"])
+
+    return sig, codegen
+
+
+@intrinsic
 def splat_i32(typingctx, value):
     """An int32 in every lane."""
     sig = vec_i32(types.int32)

@@ -22,6 +22,7 @@ from gpuseg.engines.cpu.simd import (
     root,
     select,
     splat,
+    splat_at,
     splat_i32,
     store,
     sub,
@@ -62,9 +63,9 @@ def _by_label(table, k, label):
     """``table[label]`` in every lane: few clusters by comparing, many by reading."""
     if k > FEW:
         return take(table, label)
-    found = splat(table[0])
+    found = splat_at(table, 0)
     for c in range(1, k):
-        found = select(equal_i32(label, splat_i32(np.int32(c))), splat(table[c]), found)
+        found = select(equal_i32(label, splat_i32(np.int32(c))), splat_at(table, c), found)
     return found
 
 
