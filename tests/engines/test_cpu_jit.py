@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import pickle
 import platform
 import re
 import shutil
@@ -88,6 +89,32 @@ def test_an_edit_anywhere_in_the_room_compiles_again(monkeypatch, tmp_path):
     monkeypatch.setattr(jit, "sources_digest", lambda: "another")
     assert fresh() == (0, 1)
     assert fresh() == (1, 0)
+
+
+class Gone:
+    """What kernels of another release were compiled with."""
+
+
+def test_an_index_of_another_release_is_passed_over(monkeypatch, tmp_path):
+    path = tmp_path / "kernels_of_a_release.py"
+    path.write_text(SOURCE, encoding="utf-8")
+
+    def fresh():
+        spec = importlib.util.spec_from_file_location("kernels_of_a_release", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.twice
+
+    index = Path(fresh()._cache._cache_file._index_path)
+    index.parent.mkdir(exist_ok=True)
+    for version in (numba.__version__, f"{numba.__version__} {'0' * 64}"):
+        index.write_bytes(pickle.dumps(version) + pickle.dumps(("stamp", {Gone: "twice.nbc"})))
+        with monkeypatch.context() as patch:
+            patch.delattr(sys.modules[__name__], "Gone")
+            first, second = fresh(), fresh()
+            assert first(21) == 42
+            assert second(21) == 42
+        assert (len(first.stats.cache_misses), len(second.stats.cache_hits)) == (1, 1)
 
 
 UNWRITABLE = """

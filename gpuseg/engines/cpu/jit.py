@@ -33,6 +33,12 @@ def sources_digest() -> str:
 class _SourceKeyedCache(FunctionCache):  # type: ignore[misc]
     """numba's file cache, keyed by the sources of the whole room as well."""
 
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        # numba unpickles an index before it asks how old it is; one of another release may name what is gone.
+        file = self._cache_file
+        file._version = f"{file._version} {sources_digest()}"  # noqa: SLF001 (numba has no public hook for it)
+
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         return (*super()._index_key(sig, codegen), sources_digest())
 
