@@ -207,7 +207,7 @@ class MiniBatchKMeans(KMeans):
         self.labels_ = (
             predict_dask(table.features, fitted)
             if table.kind == "dask"
-            else np.concatenate([part.labels for part in parts if part.labels is not None])
+            else np.concatenate([part.labels for part in parts if part.labels is not None], dtype=np.int32)
         )
         self._follow(state)
         total = functools.reduce(ClusterSums.merge, [part.sums for part in parts])

@@ -48,7 +48,7 @@ def test_parameters_are_stored_untouched():
         "n_clusters": 5, "init": [[1, 2]], "n_init": 3, "max_iter": 7, "tol": 1, "verbose": 1, "callback": print,
         "random_state": np.random.default_rng(0), "sample_start": False, "oversampling_factor": 3, "init_max_iter": 4,
         "engine": "cpu", "n_jobs": 2, "algorithm": "elkan", "copy_x": False, "precompute_distances": True,
-        "min_cluster_size": 2,
+        "min_cluster_size": 2, "persist": False,
     }  # fmt: skip
     kept = KMeans(**given).get_params()
     assert kept.keys() == given.keys()

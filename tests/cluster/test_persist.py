@@ -180,7 +180,7 @@ def test_what_cannot_fit_is_refused_with_a_remedy(file, monkeypatch):
         model("array", persist=True).fit(path)
     one_row = file_of_rows(path, 1)
     with pytest.raises(
-        MemoryPlanError, match=r"\(labels 1.9 KiB\).* Dask dataframe of the files, whose labels stay"
+        MemoryPlanError, match=r"\(labels 1.2 KiB\).* Dask dataframe of the files, whose labels stay"
     ):
         model("array", persist=False).fit(one_row, sample_weight="weight")
     with pytest.raises(MemoryPlanError, match="rechunk X into smaller partitions"):
