@@ -100,9 +100,9 @@ def require_plan(plan: MemoryPlan) -> None:
         return
     where = "each worker" if plan.place.workers else "this process"
     needed = plan.worker_peak if plan.place.workers else plan.peak
-    largest = plan.largest()
+    largest, size = plan.largest()
     msg = (
-        f"the fit needs {said(needed)} in {where} beside its input ({_SHARES[largest]} {said(_bytes_of(plan))}) and "
+        f"the fit needs {said(needed)} in {where} beside its input ({_SHARES[largest]} {said(size)}) and "
         f"{said(plan.place.available)} are available; {_remedy(plan, largest)}"
     )
     raise MemoryPlanError(msg)
@@ -120,12 +120,6 @@ _SHARES = {
     "sample": "the sample that seeds are picked from",
     "labels": "labels",
 }
-
-
-def _bytes_of(plan: MemoryPlan) -> int:
-    return {"rows": plan.held, "tile": plan.tile, "sample": plan.sample, "labels": plan.labels}[
-        plan.largest()
-    ]
 
 
 def _remedy(plan: MemoryPlan, largest: str) -> str:

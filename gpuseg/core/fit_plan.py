@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gpuseg.core.memory import BOUND_BYTES, label_bytes, sums_bytes
-from gpuseg.core.seeding import SAMPLE_ROWS
+from gpuseg.core.seeding import SAMPLE_ROWS, draft_rows
 
 _FLOAT32 = 4
 _CANDIDATE = 4
@@ -18,6 +18,8 @@ _SAMPLE_COPIES = 5
 """Tiles' shares of the sample, two being merged, what sorts them, and the outcome."""
 _SAMPLE_OF_ONE = 2
 """The share of the only tile, and that in order."""
+_DRAFT_COPIES = 2
+"""The draft as it is picked from the sample, and that as a block."""
 _SAMPLE_WHO = 24
 """Draw, identity and weight of a sampled row."""
 _DECODING = 2
@@ -236,8 +238,10 @@ class MemoryPlan:
         if not self.work.samples:
             return 0
         rows = SAMPLE_ROWS if self.table.n_rows is None else min(SAMPLE_ROWS, self.table.n_rows)
-        copies = _SAMPLE_OF_ONE if self.table.n_tiles == 1 else _SAMPLE_COPIES
-        return rows * (self.table.n_features * _FLOAT32 + _SAMPLE_WHO) * copies
+        gathered = rows * (_SAMPLE_OF_ONE if self.table.n_tiles == 1 else _SAMPLE_COPIES)
+        drafts = (draft_rows(k) for k in self.work.clusters)
+        drafted = rows + _DRAFT_COPIES * max((draft for draft in drafts if draft < rows), default=0)
+        return max(gathered, drafted) * (self.table.n_features * _FLOAT32 + _SAMPLE_WHO)
 
     @property
     def labels(self) -> int:
@@ -286,10 +290,10 @@ class MemoryPlan:
         """Whether the process with the least memory has enough."""
         return max(self.worker_peak if self.place.workers else self.peak, 0) <= self.place.available
 
-    def largest(self) -> str:
-        """Which part needs most: "rows", "tile", "sample" or "labels"."""
+    def largest(self) -> tuple[str, int]:
+        """Which part needs most, "rows", "tile", "sample" or "labels", and its bytes."""
         parts = {"rows": self.held, "tile": self.tile, "sample": self.sample, "labels": self.labels}
-        return max(parts, key=lambda name: parts[name])
+        return max(parts.items(), key=lambda part: part[1])
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))

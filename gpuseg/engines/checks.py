@@ -45,6 +45,17 @@ LABEL_TYPES: tuple[np.dtype[Any], ...] = (np.dtype(np.uint8), np.dtype(np.uint16
 """Types of labels that kernels read and write."""
 
 
+def require_rows(rows: npt.NDArray[np.float32] | None, d: int, n_rows: int) -> None:
+    """Refuse a row-major copy of a block that is of another shape, type or layout: its values would be taken amiss."""
+    if rows is None or (rows.shape == (n_rows, d) and rows.dtype == np.float32 and rows.flags.c_contiguous):
+        return
+    msg = (
+        f"rows of shape {rows.shape} and type {rows.dtype} are no copy of a block of {n_rows} rows and {d} features; "
+        f"give them as float32 in C order, or not at all"
+    )
+    raise ContractError(msg)
+
+
 def require_labels(labels: LabelArray, n_rows: int) -> None:
     """Refuse labels that a kernel would read beyond their end or in another type.
 

@@ -172,10 +172,10 @@ class Memo:
             held = sum(entry.n_bytes() for entry in self._entries.values())
             if held <= max_bytes:
                 return
-            own = [token for token, entry in self._entries.items() if user and entry.user == user]
-            others = [token for token in self._entries if token not in set(own)]
+            own = {token: entry for token, entry in self._entries.items() if user and entry.user == user}
+            others = [token for token in self._entries if token not in own]
             # Another thread may be using a later one than ``used``.
-            last = [token for token in own if token == used]
+            last = [used] if used in own else []
             for token in [*others, *last, *(t for t in reversed(own) if t != used)]:
                 if held <= max_bytes:
                     break

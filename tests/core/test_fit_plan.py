@@ -103,7 +103,8 @@ def test_rows_that_nobody_counted():
 def test_what_needs_most(changes, largest):
     plan = replace(HELD, table=replace(FILES, **changes))
     wanted = replace(plan, work=replace(WORK, samples=largest == "sample"))
-    assert wanted.largest() == largest
+    name, size = wanted.largest()
+    assert (name, size) == (largest, max(wanted.held, wanted.tile, wanted.sample, wanted.labels))
     assert not replace(wanted, place=replace(HERE, available=wanted.peak - 1)).fits
     assert replace(wanted, place=replace(HERE, available=wanted.peak)).fits
 
@@ -125,3 +126,11 @@ def test_the_table_says_all_of_it():
 )
 def test_bytes_in_words(n, words):
     assert said(n) == words
+
+
+def test_a_draft_nearly_as_large_as_the_sample_is_counted():
+    """One tile: the sample and its share while it is gathered; then the sample and two copies of the draft."""
+    table = replace(FILES, n_rows=1 << 20, tile_rows=1 << 20, n_tiles=1)
+    row, sample = 40 + 24, 1 << 18
+    for clusters, rows in [((3,), 2 * sample), ((500, 3), sample + 2 * 512 * 500), ((600,), 2 * sample)]:
+        assert replace(HELD, table=table, work=replace(WORK, clusters=clusters)).sample == rows * row

@@ -310,6 +310,18 @@ def test_what_a_kernel_would_read_beyond_its_end_is_refused():
         engine.assign(task.block, task.weights, [centres[:, :1]], [task.fresh(3)], task.scales)
     with pytest.raises(ContractError, match="19 labels"):
         engine.assign(task.block, task.weights, [centres], [AssignState.fresh(19, 3)], task.scales)
+    rows = np.ascontiguousarray(task.rows)
+    for wrong in (rows[:19], rows.astype(np.float64), np.asfortranarray(rows)):
+        with pytest.raises(ContractError, match="are no copy of a block of 20 rows and 2 features"):
+            engine.assign(task.block, task.weights, [centres], [task.fresh(3)], task.scales, rows=wrong)
+
+
+def test_a_copy_is_written_wherever_it_lies():
+    """Also where its features lie in an order that whole vectors cannot be stored in."""
+    rows = strategies.table("normal", 100, 9, seed=6)
+    for out in (np.zeros((100, 9), np.float32).T, np.zeros((9, 200), np.float32)[:, ::2]):
+        CpuEngine(1).scan(rows, None, out)
+        assert np.array_equal(out, rows.T)
 
 
 FULL_SCALE = float(np.nextafter(np.float32(2.0), np.float32(0)))

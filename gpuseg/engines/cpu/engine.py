@@ -35,6 +35,7 @@ from gpuseg.engines.checks import (
     require_compared,
     require_labelled,
     require_models,
+    require_rows,
     require_shapes,
     require_weights,
 )
@@ -180,6 +181,7 @@ class CpuEngine:
         d, n = block.shape
         require_weights(weights, scales.mode, n)
         require_models(centres, states, d, n)
+        require_rows(rows, d, n)
         flat, stride = flattened(block)
         mass_bins = N_BINS if scales.mode is WeightMode.REAL else 1
         spare = _NO_FLOATS if distance is None else distance
@@ -278,7 +280,6 @@ class CpuEngine:
     ) -> npt.NDArray[np.int64]:
         """Potential of each candidate: see :meth:`gpuseg.engines.base.Engine.seed_step`."""
         d, n = block.shape
-
         flat, stride = flattened(block)
 
         def work(start: int, stop: int) -> npt.NDArray[np.int64]:
@@ -435,7 +436,7 @@ def _whole_vector_scan(
 ) -> Callable[..., int] | None:
     """How whole vectors of rows are scanned, up to the row that is returned; None where the layout is uncommon."""
     n, d = source.shape
-    row_major = out is not None and source.flags.c_contiguous
+    row_major = out is not None and source.flags.c_contiguous and is_feature_major(out.T)
     if source.dtype != np.float32 or not (row_major or (out is None and is_feature_major(source))):
         return None
     flat, stride = (source.reshape(-1), d) if row_major else flattened(source.T)
@@ -461,7 +462,7 @@ def _whole_vector_scan(
 
 def _padded_powers(exponent: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Scales of a row whose features are filled up to whole groups of eight, with zeros."""
-    scale = np.zeros(-(-exponent.size // 8) * 8)
+    scale = np.zeros(-(-exponent.size // FEATURES) * FEATURES)
     scale[: exponent.size] = _powers(exponent)
     return scale
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.memory import compiled_once, copy_element, prefetch
-from gpuseg.engines.cpu.simd import store
+from gpuseg.engines.cpu.storing import store_features
 from gpuseg.engines.cpu.turning import FEATURES, gather_to_features
 from gpuseg.engines.cpu.vectors import LANES
 
@@ -66,20 +66,5 @@ def gather_row_major(rows, picked, n, d, dense, dense_stride):
         for block in range(0, d, FEATURES):
             f = max(0, min(block, d - FEATURES))
             v = gather_to_features(rows, f, d, picked, j)
-            at = f * dense_stride + j
-            store(dense, at, v[0])
-            if d > 1:
-                store(dense, at + dense_stride, v[1])
-            if d > 2:
-                store(dense, at + 2 * dense_stride, v[2])
-            if d > 3:
-                store(dense, at + 3 * dense_stride, v[3])
-            if d > 4:
-                store(dense, at + 4 * dense_stride, v[4])
-            if d > 5:
-                store(dense, at + 5 * dense_stride, v[5])
-            if d > 6:
-                store(dense, at + 6 * dense_stride, v[6])
-            if d > 7:
-                store(dense, at + 7 * dense_stride, v[7])
+            store_features(dense, f * dense_stride + j, dense_stride, d, v)
     return width

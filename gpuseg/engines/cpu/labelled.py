@@ -26,6 +26,7 @@ from gpuseg.engines.cpu.simd import (
     splat_i32,
     store_labels,
 )
+from gpuseg.engines.cpu.turning import FEATURES
 from gpuseg.engines.cpu.vectors import LANES
 from gpuseg.engines.cpu.wide import (
     add_f64,
@@ -43,8 +44,6 @@ from gpuseg.engines.cpu.wide import (
     widen,
 )
 
-GROUP = 8
-"""Features that are added at a time."""
 CARRIED = 1 << 13
 """Rows of a cluster after which its float64 sums are carried into integers."""
 SILHOUETTE_TILE = 256
@@ -57,12 +56,12 @@ INF = np.float32(np.inf)
 def _close_cluster(sums, c, d, width, total_hi, total_lo, square_hi, square_lo):
     """Carry one cluster's float64 sums, rows of eight, into the limbs ``[c, f]`` and empty them."""
     for f in range(d):
-        at = 4 * (c * width + f // GROUP * GROUP) + f % GROUP
+        at = 4 * (c * width + f // FEATURES * FEATURES) + f % FEATURES
         to = c * d + f
         add_shifted(total_hi, total_lo, to, np.int64(sums[at]), 0)
-        add_shifted(square_hi, square_lo, to, np.int64(sums[at + GROUP]), 40)
-        add_shifted(square_hi, square_lo, to, np.int64(sums[at + 2 * GROUP]), 21)
-        add_shifted(square_hi, square_lo, to, np.int64(sums[at + 3 * GROUP]), 0)
+        add_shifted(square_hi, square_lo, to, np.int64(sums[at + FEATURES]), 40)
+        add_shifted(square_hi, square_lo, to, np.int64(sums[at + 2 * FEATURES]), 21)
+        add_shifted(square_hi, square_lo, to, np.int64(sums[at + 3 * FEATURES]), 0)
     sums[4 * c * width : 4 * (c + 1) * width] = 0.0
 
 
@@ -93,7 +92,7 @@ def label_moments_rows(
                 continue
             count[c] += 1
             waiting[c] += 1
-            for f in range(0, width, GROUP):
+            for f in range(0, width, FEATURES):
                 add_squared(sums, 4 * (c * width + f), rows, j * width + f, scale, f, MAGIC)
             if waiting[c] == CARRIED:
                 _close_cluster(sums, c, d, width, total_hi, total_lo, square_hi, square_lo)

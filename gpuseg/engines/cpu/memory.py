@@ -91,6 +91,35 @@ def prefetch(typingctx, array, at):
     return sig, codegen
 
 
+HALF = LANES // 2
+_WIDE, _WHOLE = ir.VectorType(F64, HALF), ir.VectorType(I64, HALF)
+
+
+def _everywhere(builder, value, lanes_type=_WIDE):
+    """A number in eight lanes."""
+    undefined = ir.Constant(lanes_type, ir.Undefined)
+    lane = builder.insert_element(undefined, value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(lane, undefined, ir.Constant(ir.VectorType(I32, HALF), [0] * HALF))
+
+
+def _scaled(context, builder, types_of, args):
+    """``float64(values[at:]) * scale[scale_at:]`` of the eight elements that the arguments from the third on name."""
+    value_pointer = element_pointer(context, builder, types_of[2], args[2], args[3], ir.VectorType(F32, HALF))
+    value = builder.load(value_pointer)
+    value.align = 4
+    factor = builder.load(element_pointer(context, builder, types_of[4], args[4], args[5], _WIDE))
+    factor.align = 8
+    return builder.fmul(builder.fpext(value, _WIDE), factor)
+
+
+def _change(context, builder, types_of, args, offset, lanes_type, operation, by):
+    """Eight elements of the first argument, from ``offset`` on, become ``operation(element, by)``."""
+    target = element_pointer(context, builder, types_of[0], args[0], offset, lanes_type)
+    held = builder.load(target)
+    held.align = 8
+    builder.store(operation(held, by), target, align=8)
+
+
 @intrinsic
 def add_fixed(typingctx, sums, to, values, at, scale, scale_at, magic, sign):
     """Eight features of one row: ``sums[to:] += q``; q = rint(float64(values[at:]) * scale[scale_at:]), -q if sign < 0.
@@ -100,29 +129,12 @@ def add_fixed(typingctx, sums, to, values, at, scale, scale_at, magic, sign):
     sig = types.void(sums, types.intp, values, types.intp, scale, types.intp, types.float64, types.int64)
 
     def codegen(context, builder, signature, args):
-        half = LANES // 2
-        whole, wide = ir.VectorType(I64, half), ir.VectorType(F64, half)
-
-        def pointer(argument, offset, lanes):
-            return element_pointer(context, builder, signature.args[argument], args[argument], offset, lanes)
-
-        def everywhere(value, lanes):
-            undefined = ir.Constant(lanes, ir.Undefined)
-            lane = builder.insert_element(undefined, value, ir.Constant(I32, 0))
-            return builder.shuffle_vector(lane, undefined, ir.Constant(ir.VectorType(I32, half), [0] * half))
-
-        value = builder.load(pointer(2, args[3], ir.VectorType(F32, half)))
-        value.align = 4
-        factor = builder.load(pointer(4, args[5], wide))
-        factor.align = 8
-        shift = everywhere(args[6], wide)
-        moved = builder.fadd(builder.fmul(builder.fpext(value, wide), factor), shift)
-        q = builder.sub(builder.bitcast(moved, whole), builder.bitcast(shift, whole))
-        sign = everywhere(args[7], whole)  # 0 or -1: (q ^ -1) - -1 is -q
-        target = pointer(0, args[1], whole)
-        held = builder.load(target)
-        held.align = 8
-        builder.store(builder.add(held, builder.sub(builder.xor(q, sign), sign)), target, align=8)
+        shift = _everywhere(builder, args[6])
+        moved = builder.fadd(_scaled(context, builder, signature.args, args), shift)
+        q = builder.sub(builder.bitcast(moved, _WHOLE), builder.bitcast(shift, _WHOLE))
+        sign = _everywhere(builder, args[7], _WHOLE)  # 0 or -1: (q ^ -1) - -1 is -q
+        signed = builder.sub(builder.xor(q, sign), sign)
+        _change(context, builder, signature.args, args, args[1], _WHOLE, builder.add, signed)
         return context.get_dummy_value()
 
     return sig, codegen
@@ -138,34 +150,18 @@ def add_squared(typingctx, sums, to, values, at, scale, scale_at, magic):
     sig = types.void(sums, types.intp, values, types.intp, scale, types.intp, types.float64)
 
     def codegen(context, builder, signature, args):
-        half = LANES // 2
-        wide = ir.VectorType(F64, half)
-
-        def pointer(argument, offset, lanes):
-            return element_pointer(context, builder, signature.args[argument], args[argument], offset, lanes)
-
-        def everywhere(number):
-            return ir.Constant(wide, [number] * half)
+        shift = _everywhere(builder, args[6])
 
         def rint(value):
             return builder.fsub(builder.fadd(value, shift), shift)
 
-        undefined = ir.Constant(wide, ir.Undefined)
-        lane = builder.insert_element(undefined, args[6], ir.Constant(I32, 0))
-        shift = builder.shuffle_vector(lane, undefined, ir.Constant(ir.VectorType(I32, half), [0] * half))
-        value = builder.load(pointer(2, args[3], ir.VectorType(F32, half)))
-        value.align = 4
-        factor = builder.load(pointer(4, args[5], wide))
-        factor.align = 8
-        q = rint(builder.fmul(builder.fpext(value, wide), factor))
-        high = rint(builder.fmul(q, everywhere(2.0**-20)))
-        low = builder.fsub(q, builder.fmul(high, everywhere(2.0**20)))
+        q = rint(_scaled(context, builder, signature.args, args))
+        high = rint(builder.fmul(q, ir.Constant(_WIDE, [2.0**-20] * HALF)))
+        low = builder.fsub(q, builder.fmul(high, ir.Constant(_WIDE, [2.0**20] * HALF)))
         products = q, builder.fmul(high, high), builder.fmul(high, low), builder.fmul(low, low)
         for row, product in enumerate(products):
-            target = pointer(0, builder.add(args[1], ir.Constant(I64, row * half)), wide)
-            held = builder.load(target)
-            held.align = 8
-            builder.store(builder.fadd(held, product), target, align=8)
+            to = builder.add(args[1], ir.Constant(I64, row * HALF))
+            _change(context, builder, signature.args, args, to, _WIDE, builder.fadd, product)
         return context.get_dummy_value()
 
     return sig, codegen

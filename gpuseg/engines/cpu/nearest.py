@@ -38,6 +38,19 @@ INF = np.float32(np.inf)
 ZERO = np.float32(0.0)
 
 
+@kernel
+def _first(distance, c, nearest, label):
+    """The nearest centre's distance and number, now that centre ``c`` is known; of equals the earlier."""
+    mask = less(distance, nearest)
+    return select(mask, distance, nearest), select_i32(mask, splat_i32(np.int32(c)), label)
+
+
+@kernel
+def _second(distance, nearest, next_nearest):
+    """The second nearest's distance, before ``_first`` has looked at the same centre."""
+    return smaller(select(less(distance, nearest), nearest, distance), next_nearest)
+
+
 def _nearest(two):
     """The kernel; ``two`` is known when it is compiled, so what it does not keep costs nothing."""
 
@@ -85,46 +98,30 @@ def _nearest(two):
                     a6 = fma(t, t, a6)
                     t = sub(v, splat_at(centres, base + 7 * d + f))
                     a7 = fma(t, t, a7)
-                mask = less(a0, nearest)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a0), next_nearest)
-                nearest = select(mask, a0, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c)), label)
-                mask = less(a1, nearest)
+                    next_nearest = _second(a0, nearest, next_nearest)
+                nearest, label = _first(a0, c, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a1), next_nearest)
-                nearest = select(mask, a1, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 1)), label)
-                mask = less(a2, nearest)
+                    next_nearest = _second(a1, nearest, next_nearest)
+                nearest, label = _first(a1, c + 1, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a2), next_nearest)
-                nearest = select(mask, a2, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 2)), label)
-                mask = less(a3, nearest)
+                    next_nearest = _second(a2, nearest, next_nearest)
+                nearest, label = _first(a2, c + 2, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a3), next_nearest)
-                nearest = select(mask, a3, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 3)), label)
-                mask = less(a4, nearest)
+                    next_nearest = _second(a3, nearest, next_nearest)
+                nearest, label = _first(a3, c + 3, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a4), next_nearest)
-                nearest = select(mask, a4, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 4)), label)
-                mask = less(a5, nearest)
+                    next_nearest = _second(a4, nearest, next_nearest)
+                nearest, label = _first(a4, c + 4, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a5), next_nearest)
-                nearest = select(mask, a5, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 5)), label)
-                mask = less(a6, nearest)
+                    next_nearest = _second(a5, nearest, next_nearest)
+                nearest, label = _first(a5, c + 5, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a6), next_nearest)
-                nearest = select(mask, a6, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 6)), label)
-                mask = less(a7, nearest)
+                    next_nearest = _second(a6, nearest, next_nearest)
+                nearest, label = _first(a6, c + 6, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a7), next_nearest)
-                nearest = select(mask, a7, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 7)), label)
+                    next_nearest = _second(a7, nearest, next_nearest)
+                nearest, label = _first(a7, c + 7, nearest, label)
                 c += 8
             while c + 4 <= k:
                 a0 = splat(ZERO)
@@ -142,26 +139,18 @@ def _nearest(two):
                     a2 = fma(t, t, a2)
                     t = sub(v, splat_at(centres, base + 3 * d + f))
                     a3 = fma(t, t, a3)
-                mask = less(a0, nearest)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a0), next_nearest)
-                nearest = select(mask, a0, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c)), label)
-                mask = less(a1, nearest)
+                    next_nearest = _second(a0, nearest, next_nearest)
+                nearest, label = _first(a0, c, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a1), next_nearest)
-                nearest = select(mask, a1, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 1)), label)
-                mask = less(a2, nearest)
+                    next_nearest = _second(a1, nearest, next_nearest)
+                nearest, label = _first(a1, c + 1, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a2), next_nearest)
-                nearest = select(mask, a2, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 2)), label)
-                mask = less(a3, nearest)
+                    next_nearest = _second(a2, nearest, next_nearest)
+                nearest, label = _first(a2, c + 2, nearest, label)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a3), next_nearest)
-                nearest = select(mask, a3, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c + 3)), label)
+                    next_nearest = _second(a3, nearest, next_nearest)
+                nearest, label = _first(a3, c + 3, nearest, label)
                 c += 4
             while c < k:
                 a0 = splat(ZERO)
@@ -169,11 +158,9 @@ def _nearest(two):
                 for f in range(d):
                     t = sub(load(x, f * stride + i), splat_at(centres, base + f))
                     a0 = fma(t, t, a0)
-                mask = less(a0, nearest)
                 if two:
-                    next_nearest = smaller(select(mask, nearest, a0), next_nearest)
-                nearest = select(mask, a0, nearest)
-                label = select_i32(mask, splat_i32(np.int32(c)), label)
+                    next_nearest = _second(a0, nearest, next_nearest)
+                nearest, label = _first(a0, c, nearest, label)
                 c += 1
             store_labels(fresh, j, label)
             store(best, j, nearest)

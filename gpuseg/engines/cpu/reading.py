@@ -23,9 +23,9 @@ from gpuseg.engines.cpu.simd import (
     smaller,
     splat,
     splat_i32,
-    store,
     sub,
 )
+from gpuseg.engines.cpu.storing import store_features
 from gpuseg.engines.cpu.turning import FEATURES, turn_to_features
 from gpuseg.engines.cpu.vectors import LANES
 from gpuseg.engines.cpu.wide import add_f64, mul_f64, splat_f64, sub_f64, sum_of_whole, widen
@@ -50,22 +50,7 @@ def turn_rows(flat, d, start, stop, out, stride):
         first = max(0, min(block, d - FEATURES))
         for i in range(start, stop, LANES):
             v = turn_to_features(flat, i * d + first, d)
-            at = first * stride + i
-            store(out, at, v[0])
-            if d > 1:
-                store(out, at + stride, v[1])
-            if d > 2:
-                store(out, at + 2 * stride, v[2])
-            if d > 3:
-                store(out, at + 3 * stride, v[3])
-            if d > 4:
-                store(out, at + 4 * stride, v[4])
-            if d > 5:
-                store(out, at + 5 * stride, v[5])
-            if d > 6:
-                store(out, at + 6 * stride, v[6])
-            if d > 7:
-                store(out, at + 7 * stride, v[7])
+            store_features(out, first * stride + i, stride, d, v)
 
 
 @kernel
