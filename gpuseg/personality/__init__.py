@@ -1,0 +1,6 @@
+"""Spend personality: what people buy, as continuous scores (room ``personality``; insight and jobs call it).
+
+``category_map`` says which spend category of the studies a merchant code or a shop's own category stands for;
+``spend_state`` holds the mergeable, decayed facts of each customer, of which ``evidence`` is finished. May import
+customers, cluster, engines, core and errors.
+"""
