@@ -126,8 +126,8 @@ class TraitWeights:
         -------
         TraitWeights
             Signs of published findings: 1 where spend and trait of the same people were measured, 0.5 where raters
-            judged a category, 0 where nobody has checked the paper and for findings about a season (listed all the same);
-            each trait divided by its length.
+            judged a category, 0 where nobody has checked the paper or the finding is about a season (these are
+            listed); each trait divided by its length.
 
         Notes
         -----
