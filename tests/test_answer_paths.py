@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("core", "engines", "cluster", "quality", "customers")
+ROOMS = ("core", "engines", "cluster", "quality", "customers", "personality")
 FILES = sorted(path for room in ROOMS for path in (ROOT / "gpuseg" / room).rglob("*.py"))
 
 LIBM = {

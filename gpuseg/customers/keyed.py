@@ -62,13 +62,64 @@ def encode(column: Any) -> tuple[pa.Array, Int64]:
 
 
 def union(a: pa.Array, b: pa.Array) -> tuple[pa.Array, Int64, Int64]:
-    """The distinct keys of two lists, ascending, and the rows of both lists in it."""
+    """The distinct keys of two lists, ascending, and the rows of both lists in it.
+
+    A short list is merged into a long one by looking its keys up: nothing long is sorted again.
+    """
     if not len(b):
         return a, np.arange(len(a)), np.zeros(0, np.int64)
     if not len(a):
         return b, np.zeros(0, np.int64), np.arange(len(b))
-    keys, rows = encode(pa.concat_arrays([a, b]))
-    return keys, rows[: len(a)], rows[len(a) :]
+    if len(a) < len(b):
+        keys, there, here = union(b, a)
+        return keys, here, there
+    place, known = look_up(a, b)
+    new = place[~known]
+    if len(a) + len(new) >= _MOST_ROWS:
+        raise RangeError(
+            f"{len(a) + len(new):,} distinct keys in one state; at most {_MOST_ROWS - 1:,} are possible"
+        )
+    before = np.cumsum(np.bincount(new, minlength=len(a) + 1))  # new keys up to each place
+    here = np.arange(len(a)) + before[:-1]
+    there = np.empty(len(b), np.int64)
+    there[known] = here[place[known]]
+    there[~known] = new + np.arange(len(new))
+    if not len(new):
+        return a, here, there
+    order = np.empty(len(a) + len(new), np.int64)
+    order[here] = np.arange(len(a))
+    order[there[~known]] = len(a) + np.arange(len(new))
+    return pa.concat_arrays([a, b.filter(pa.array(~known))]).take(pa.array(order)), here, there
+
+
+def look_up(keys: pa.Array, wanted: pa.Array) -> tuple[Int64, npt.NDArray[np.bool_]]:
+    """Where each wanted key stands in an ascending list, or would stand; and whether it is there.
+
+    Parameters
+    ----------
+    keys : pyarrow.Array
+        Ascending and distinct.
+    wanted : pyarrow.Array
+        Of the same type, in any order.
+    """
+    if pa.types.is_integer(keys.type):
+        known_keys, numbers = keys.to_numpy(), wanted.to_numpy()
+        place = np.searchsorted(known_keys, numbers).astype(np.int64)
+        inside = place < len(keys)
+        known = inside.copy()
+        known[inside] = known_keys[place[inside]] == numbers[inside]
+        return place, known
+    low, high = np.zeros(len(wanted), np.int64), np.full(len(wanted), len(keys), np.int64)
+    for _ in range(len(keys).bit_length()):  # a binary search for all of them at once
+        middle = np.minimum((low + high) // 2, len(keys) - 1)
+        below = pc.less(keys.take(pa.array(middle)), wanted).to_numpy(zero_copy_only=False) & (low < high)
+        low = np.where(below, middle + 1, low)
+        high = np.where(below, high, np.minimum(middle, high))
+    known = low < len(keys)
+    known[known] = pc.equal(keys.take(pa.array(low[known])), wanted.filter(pa.array(known))).to_numpy(
+        zero_copy_only=False
+    )
+    return low, known
 
 
 def pack(upper: Int64, lower: Int64) -> Int64:
