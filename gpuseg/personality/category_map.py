@@ -197,7 +197,7 @@ class CategoryMap:
         stated = {
             value: [m.category, None if self._counts(value) else m.kind] for value, m in self.meanings.items()
         }
-        return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([stated, self.opt_in], sort_keys=True).encode()).hexdigest()
 
     @property
     def unmapped(self) -> int:
