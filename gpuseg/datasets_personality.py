@@ -61,7 +61,7 @@ class PlantedWeight(NamedTuple):
     weight : float
         Correlation of the log over-index with the trait at 200 transactions, in three decimals.
     source, evidence_class : str
-        Where it comes from: it is planted.
+        Where it comes from, as ``TraitWeight`` has it: invented.
     verified : bool
         True: by construction.
     """
@@ -70,7 +70,7 @@ class PlantedWeight(NamedTuple):
     trait: str
     weight: float
     source: str = "gpuseg.datasets.make_personality"
-    evidence_class: str = "planted"
+    evidence_class: str = "assumed"
     verified: bool = True
 
 
