@@ -46,16 +46,22 @@ def encode(column: Any) -> tuple[pa.Array, Int64]:
     """
     if isinstance(column, pa.ChunkedArray):
         column = column.unify_dictionaries().combine_chunks()
+    if column.type == pa.int64() and not column.null_count:
+        numbers = column.to_numpy()
+        order = order_of(numbers)
+        ordered = numbers[order]
+        starts = first_of(ordered)
+        _require_room(len(starts))
+        row = np.empty(len(numbers), np.int64)
+        row[order] = numbered_runs(starts, len(numbers))
+        return pa.array(ordered[starts]), row
     coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     used = coded.indices.to_numpy(zero_copy_only=False)
     present = np.zeros(len(coded.dictionary), np.bool_)
     present[used] = True
     order = pc.sort_indices(coded.dictionary).to_numpy()
     order = order[present[order]]
-    if len(order) >= _MOST_ROWS:
-        raise RangeError(
-            f"{len(order):,} distinct keys in one state; at most {_MOST_ROWS - 1:,} are possible"
-        )
+    _require_room(len(order))
     row = np.zeros(len(coded.dictionary), np.int64)
     row[order] = np.arange(len(order))
     return coded.dictionary.take(pa.array(order)), row[used]
@@ -75,10 +81,7 @@ def union(a: pa.Array, b: pa.Array) -> tuple[pa.Array, Int64, Int64]:
         return keys, here, there
     place, known = look_up(a, b)
     new = place[~known]
-    if len(a) + len(new) >= _MOST_ROWS:
-        raise RangeError(
-            f"{len(a) + len(new):,} distinct keys in one state; at most {_MOST_ROWS - 1:,} are possible"
-        )
+    _require_room(len(a) + len(new))
     before = np.cumsum(np.bincount(new, minlength=len(a) + 1))  # new keys up to each place
     here = np.arange(len(a)) + before[:-1]
     there = np.empty(len(b), np.int64)
@@ -143,7 +146,7 @@ def sum_by(keys: Int64, amounts: Int64) -> tuple[Int64, Int64]:
     """Distinct keys, ascending, and the sum of the amounts of each."""
     if not len(keys):
         return keys, amounts
-    order = np.argsort(keys, kind="stable")
+    order = order_of(keys)
     ordered = keys[order]
     starts = first_of(ordered)
     return ordered[starts], np.add.reduceat(amounts[order], starts)
@@ -154,3 +157,38 @@ def first_of(ordered: Int64) -> npt.NDArray[np.intp]:
     if not len(ordered):
         return np.zeros(0, np.intp)
     return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+
+
+def numbered_runs(starts: npt.NDArray[np.intp], n: int) -> Int64:
+    """For each of n values in order, the number of the run that it is in.
+
+    Parameters
+    ----------
+    starts : ndarray of intp
+        Where each run starts, from :func:`first_of`.
+    n : int
+        How many values there are.
+    """
+    new = np.zeros(n, np.int64)
+    new[starts[1:]] = 1
+    return np.cumsum(new)
+
+
+def order_of(numbers: Int64) -> Int64:
+    """The rows that sort the numbers, equal ones in the order that they have.
+
+    Where number and row fit into one int64 they are sorted as one: several times as fast as sorting rows.
+    """
+    if not len(numbers):
+        return np.zeros(0, np.int64)
+    least, bits = int(numbers.min()), (len(numbers) - 1).bit_length()
+    if (int(numbers.max()) - least).bit_length() + bits > 63:
+        return np.argsort(numbers, kind="stable")
+    packed = ((numbers - least) << bits) | np.arange(len(numbers))
+    packed.sort()
+    return packed & ((1 << bits) - 1)
+
+
+def _require_room(n: int) -> None:
+    if n >= _MOST_ROWS:
+        raise RangeError(f"{n:,} distinct keys in one state; at most {_MOST_ROWS - 1:,} are possible")

@@ -12,7 +12,7 @@ import pyarrow as pa
 from gpuseg.core.decay import Decay
 from gpuseg.core.widesum import WideSum
 from gpuseg.customers import frames
-from gpuseg.customers.keyed import Int64, encode, first_of
+from gpuseg.customers.keyed import Int64, encode, first_of, no_pairs, numbered_runs, order_of
 from gpuseg.customers.reading.audit import Audit
 from gpuseg.customers.reading.reader import Checked
 from gpuseg.customers.reading.records import Transactions
@@ -139,7 +139,7 @@ def partition_spend(checked: Checked, rule: SpendRule, engine: Engine) -> SpendS
         amount, weight = amount[telling], weight[telling]
     # Sensitive lines are as if unmapped: what is left out is not even a category of its own.
     counted = np.minimum(code, rule.categories.unmapped)
-    cells, place = _ranked(pack_cells(customer, counted, epoch))
+    cells, place = _ranked(customer, counted, epoch, rule.categories.left_out)
     mass = np.where(amount < 0, -weight, weight)
     return SpendState(
         rule,
@@ -203,16 +203,20 @@ def _lines(categories: CategoryMap, customer: Int64, code: Int64, amount: Int64,
     return np.stack([np.bincount(customer[mask], minlength=n) for mask in masks])
 
 
-def _ranked(cells: Int64) -> tuple[Int64, Int64]:
-    """The distinct cells, ascending, and the row of each one given."""
-    order = np.argsort(cells)
-    ordered = cells[order]
-    starts = first_of(ordered)
-    new = np.zeros(len(cells), np.int64)
-    new[starts[1:]] = 1
-    place = np.empty(len(cells), np.int64)
-    place[order] = np.cumsum(new)
-    return ordered[starts], place
+def _ranked(customer: Int64, category: Int64, epoch: Int64, n_codes: int) -> tuple[Int64, Int64]:
+    """The distinct cells, ascending, and the row of each line's in them."""
+    if not len(customer):
+        return no_pairs(), no_pairs()
+    # In as few bits as there are: short numbers sort several times as fast as packed cells.
+    first = int(epoch.min())
+    n_epochs = int(epoch.max()) - first + 1
+    short = (customer * n_codes + category) * n_epochs + (epoch - first)
+    order = order_of(short)
+    starts = first_of(short[order])
+    place = np.empty(len(short), np.int64)
+    place[order] = numbered_runs(starts, len(short))
+    one = order[starts]
+    return pack_cells(customer[one], category[one], epoch[one]), place
 
 
 def _sums(engine: Engine, place: Int64, amount: Int64, n: int) -> Int64:

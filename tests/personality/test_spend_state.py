@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
 from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gpuseg as gs
 from gpuseg.core.decay import Decay, weights
+from gpuseg.core.widesum import WideSum
+from gpuseg.errors import ContractError, InputError, RangeError
 from gpuseg.personality.category_map import CategoryMap
 from gpuseg.personality.spend_cells import pack_cells, unpack_cells
 from gpuseg.personality.spend_records import spend_state
+from gpuseg.personality.spend_rule import SpendRule
 from gpuseg.personality.spend_state import SpendState, merge_spend
 
 ROLES = {"customer": "who", "time": "at", "amount": "paid", "category": "kind", "time_zone": "UTC"}
@@ -199,3 +204,159 @@ def test_cells_keep_what_was_packed():
     cells = pack_cells(*parts)
     assert (np.diff(cells) > 0).all()
     assert [x.tolist() for x in unpack_cells(cells)] == [x.tolist() for x in parts]
+
+
+def test_states_of_two_rules_or_two_key_types_do_not_merge():
+    lines = [(1, 0, 100, "pets")]
+    other = CategoryMap.of({"pets": "pets_vet"})
+    for second in (
+        state_of(lines, Decay(DAY)),
+        state_of(lines, Decay(None, 1)),
+        state_of(lines, refunds="subtract"),
+        state_of(lines, shop=other),
+        SpendState(SpendRule(SHOP)),
+    ):
+        with pytest.raises(ContractError, match="states of different rules cannot be merged"):
+            state_of(lines).merge(second)
+    with pytest.raises(InputError, match="1 and '1' are never merged"):
+        state_of(lines).merge(state_of(lines, text=True))
+    with pytest.raises(InputError, match="1 and '1' are never merged"):
+        state_of(lines).without(["1"])
+    with pytest.raises(InputError, match="of several types"):
+        state_of(lines).without([1, "1"])
+    with pytest.raises(InputError, match="whole numbers or text are needed"):
+        state_of(lines).without([1.5])
+
+
+def test_a_weight_that_leaves_int64_is_refused():
+    state = state_of([(1, 0, 100, "pets"), (2, 0, 100, "pets")])
+    for _ in range(32):  # two records become 2**33, of 2**30 each
+        state = state.merge(state)
+    with pytest.raises(RangeError, match="weigh more than int64 holds"):
+        state.merge(state)
+    debts = state_of([(1, 0, -100, "pets")], refunds="subtract")
+    for _ in range(33):
+        debts = debts.merge(debts)
+    assert debts.weight.tolist() == [-(2**63)]
+    with pytest.raises(RangeError, match="weigh more than int64 holds"):
+        debts.merge(debts)
+
+
+def test_limbs_carry_and_refuse():
+    for first, second, fits in [
+        (2**64 - 1, 1, True),
+        (-1, 1, True),
+        (-(2**127), 2**127 - 1, True),
+        (2**127 - 1, 1, False),
+        (-(2**127), -1, False),
+        (2**127 - 2**64, 2**64 - 1, True),
+        (2**127 - 2**63, 2**63, False),
+        (-(2**126), -(2**126), True),
+    ]:
+        a, b = (with_spend(value) for value in (first, second))
+        if fits:
+            assert a.merge(b).spend.to_ints() == [first + second]
+        else:
+            with pytest.raises(RangeError):
+                a.merge(b)
+
+
+def with_spend(value):
+    state = state_of([(1, 0, 100, "pets")])
+    return SpendState(
+        state.rule,
+        state.keys,
+        state.lines,
+        state.last,
+        state.cells,
+        state.weight,
+        WideSum.from_ints([value], 1),
+    )
+
+
+def test_many_large_amounts_are_added_exactly():
+    """Past one block of products, and past the int64 of a product."""
+    lines = [(i % 3, i * DAY, 2**31 - 1 - i, "pets") for i in range(20_000)] + [(0, 0, 2**53, "ink")] * 9
+    assert told(state_of(lines, Decay(10 * DAY))) == expected(lines, Decay(10 * DAY), "ignore")
+
+
+def test_refunds_follow_the_declared_policy():
+    lines = [
+        (1, 0, 500, "pets"),
+        (1, 1, 300, "pets"),
+        (1, 2, -500, "pets"),
+        (1, 3, 0, "pets"),
+        (1, 4, -70, "ink"),
+    ]
+    ignored, subtracted = (state_of(lines, refunds=policy).evidence() for policy in ("ignore", "subtract"))
+    assert (ignored.count.tolist(), ignored.spend.tolist(), ignored.total_spend.tolist()) == (
+        [2],
+        [800],
+        [800],
+    )
+    assert (subtracted.count.tolist(), subtracted.spend.tolist()) == ([1], [300])
+    # More stationery came back than was bought: that is no spend, and takes none off the pets.
+    assert subtracted.total_spend.tolist() == [300]
+    assert ignored.records.tolist() == subtracted.records.tolist() == [5]
+    with pytest.raises(InputError, match="refunds='net' is no policy; give one of ignore, subtract"):
+        state_of(lines, refunds="net")
+
+
+def test_sensitive_lines_are_as_if_unmapped_unless_opted_in():
+    lines = [(1, 0, 500, "pets"), (1, 0, 100, "bets"), (2, 0, 50, "bets"), (2, 0, 50, "wine shop")]
+    plain = [(who, at, paid, "misc" if kind in SENSITIVE else kind) for who, at, paid, kind in lines]
+    state = state_of(lines)
+    assert state.count("sensitive").tolist() == [1, 2]
+    assert state.evidence() == state_of(plain).evidence()
+    assert np.array_equal(state.cells, state_of(plain).cells)
+    opted = CategoryMap.of({v: m.category for v, m in SHOP.meanings.items()}, opt_in=["gambling"])
+    evidence = state_of(lines, shop=opted).evidence()
+    assert evidence.categories == ("gambling", "pets_vet", "stationery")
+    assert evidence.dense_spend().tolist() == [[100, 500, 0], [50, 0, 0]]
+    assert state_of(lines, shop=opted).count("sensitive").tolist() == [0, 1]
+
+
+def test_unknown_categories_are_counted_and_cover_nothing():
+    state = state_of([(1, 0, 500, "pets"), (1, 0, 1500, "never seen"), (2, 0, 10, "misc")])
+    evidence = state.evidence()
+    assert state.count("unmapped").tolist() == [1, 1]
+    assert evidence.total_spend.tolist() == [2000, 10]
+    assert evidence.spend.tolist() == [500]
+    assert np.diff(evidence.starts).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_rows_are_found_by_key(text):
+    state = state_of([(who, 0, 1, "pets") for who in (-3, 0, 2)], text=text)
+    keys = state.keys.to_pylist()
+    assert state.rows_of([keys[2], keys[0], keys[0]]).tolist() == [2, 0, 0]
+    assert state.rows_of(["zzz", "", "+1"] if text else [99, -99, 1]).tolist() == [-1, -1, -1]
+    assert state.rows_of([]).tolist() == []
+    assert state.rows_of(pa.array(keys)).tolist() == [0, 1, 2]
+    assert SpendState(state.rule).rows_of(keys).tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("rows", [[1, 0], [0, 0], [-1, 0], [0, 2]])
+def test_rows_that_do_not_ascend_are_refused(rows):
+    state = state_of([(1, 0, 1, "pets"), (2, 0, 1, "pets")])
+    with pytest.raises(InputError, match="rows are not ascending numbers from 0 to 1"):
+        state.evidence(np.array(rows))
+
+
+def test_nothing_but_refunds_is_a_customer_without_evidence():
+    state = state_of([(1, 0, -5, "pets"), (2, 0, 0, "ink")])
+    evidence = state.evidence()
+    assert evidence.n_customers == 2
+    assert evidence.dense_counts().tolist() == [[0, 0], [0, 0]]
+    assert evidence.total_spend.tolist() == [0, 0]
+    assert state.count("refunds").tolist() == [1, 1]
+    assert SpendState(state.rule).evidence().n_customers == 0
+
+
+def test_states_travel_and_are_no_keys():
+    state = state_of([(1, 0, 500, "pets")], Decay(DAY))
+    assert pickle.loads(pickle.dumps(state)) == state
+    assert state != 3
+    assert state.nbytes > 0
+    with pytest.raises(TypeError):
+        hash(state)
