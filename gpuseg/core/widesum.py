@@ -154,12 +154,24 @@ class WideSum:
         """Each sum rounded once, to nearest even."""
         narrow = self.lo.view(np.int64)
         values = narrow.astype(np.float64)
-        wide = np.flatnonzero((self.hi != narrow >> np.int64(63)).ravel())
-        flat = values.reshape(-1)
-        for i in wide:
-            # A Python integer becomes a float with one correct rounding; only sums past 63 bits come here.
-            flat[i] = float(int(self.hi.flat[i]) * _LIMB + int(self.lo.flat[i]))
-        return flat.reshape(self.shape)
+        wide = self.hi != narrow >> np.int64(63)
+        if wide.any():
+            values[wide] = _rounded(self.hi[wide], self.lo[wide])
+        return values
+
+
+def _rounded(hi: Int64Array, lo: UInt64Array) -> Float64Array:
+    """Sums past 63 bits as float64: the top 64 bits and a bit that says whether anything is left are rounded once."""
+    negative = hi < 0
+    low = np.where(negative, ~lo + np.uint64(1), lo)
+    high = hi.view(np.uint64)
+    high = np.where(negative, ~high + (low == 0), high)
+    # As many bits as the high limb has, or one more where its float64 rounded up: the top keeps 63 bits at least.
+    _, shift = np.frexp(high.astype(np.float64))
+    up, down = shift.astype(np.uint64), (64 - shift).astype(np.uint64)
+    top = np.where(shift == 64, high, (high << down) | (low >> up))
+    left = np.where(shift == 64, low, low << down) != 0
+    return np.asarray(np.ldexp(np.where(negative, -1.0, 1.0) * (top | left), shift), np.float64)
 
 
 def mean_float64(total: WideSum, mass: npt.ArrayLike, exponent: npt.ArrayLike) -> Float64Array:

@@ -101,8 +101,11 @@ def _decayed(sums: Float64, epoch: Int64, last: Int64, owner: Int64, starts: npt
 def _ordered_sums(values: Float64, starts: npt.NDArray[np.intp]) -> Float64:
     """Sums of runs, each from its first value to its last: ``np.add.reduceat`` states no order."""
     lengths = np.diff(starts, append=len(values))
-    total = np.zeros(len(starts))
-    for place in range(int(lengths.max(initial=0))):
-        longer = lengths > place
+    total = values[starts] + 0.0  # of two zeros it is always the positive one
+    longer = np.flatnonzero(lengths > 1)
+    place = 1
+    while len(longer):
         total[longer] += values[starts[longer] + place]
+        place += 1
+        longer = longer[lengths[longer] > place]
     return total

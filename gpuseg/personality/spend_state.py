@@ -7,7 +7,7 @@ one more merge. Memory is of the order of customers + the categories and epochs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,6 +190,23 @@ class SpendState:
         """
         return evidence_of(self, rows)
 
+    def evidence_parts(self, n_rows: int = 1 << 16) -> Iterator[Evidence]:
+        """The evidence of all customers, some at a time: what is finished takes several times what the state does.
+
+        Parameters
+        ----------
+        n_rows : int
+            Customers a part; at least 1.
+
+        Raises
+        ------
+        InputError
+            ``n_rows`` is below 1.
+        """
+        if n_rows < 1:
+            raise InputError(f"n_rows={n_rows} is no number of customers; give 1 or more")
+        return (self.evidence(slice(start, start + n_rows)) for start in range(0, self.n_customers, n_rows))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SpendState):
             return NotImplemented
@@ -267,23 +284,12 @@ def _require_alike(here: pa.Array, there: pa.Array) -> None:
 
 
 def _merged_cells(a: SpendState, here: Int64, b: SpendState, there: Int64) -> tuple[Int64, Int64, WideSum]:
-    n = len(a.cells) + len(b.cells)
-    out = (np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.uint64))
     ours = (a.cells, a.weight, a.spend.hi, a.spend.lo)
     theirs = (b.cells, b.weight, b.spend.hi, b.spend.lo)
-    size, refused = cpu_cells.merge_cells(ours, here, theirs, there, out)
+    (cells, weight, high, low), refused = cpu_cells.merge_cells(ours, here, theirs, there)
     if refused != cpu_cells.FINE:
         raise RangeError(
             f"the lines of one customer, category and epoch (cell {refused}) weigh more than int64 holds; "
             "leave out a customer who stands for many, or shorten the half-life"
-        )
-    # Copies, unless nothing was in both: what is left over would be held as long as the state.
-    cells, weight, high, low = out
-    if size < n:
-        cells, weight, high, low = (
-            cells[:size].copy(),
-            weight[:size].copy(),
-            high[:size].copy(),
-            low[:size].copy(),
         )
     return cells, weight, WideSum(high, low)

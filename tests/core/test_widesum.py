@@ -102,6 +102,15 @@ def test_floats_of_sums_are_rounded_once(values):
     assert transposed.tolist() == np.array([float(v) for v in values]).reshape(2, 3).T.tolist()
 
 
+def test_floats_at_every_power_of_two_are_rounded_once():
+    near = [(1 << bits) + offset for bits in range(128) for offset in (-1, 0, 1)]
+    halfway = [((1 << 53) + odd) << bits | tail for bits in range(1, 73) for odd in (1, 2) for tail in (0, 1)]
+    half = [value << 1 | 1 for value in halfway]
+    values = [v for v in (*near, *halfway, *half) if v < 2**127]
+    values += [-v for v in values] + [-(2**127)]
+    assert WideSum.from_ints(values, len(values)).to_float64().tolist() == [float(v) for v in values]
+
+
 def test_rounding_of_a_sum_past_63_bits_is_to_even():
     # 2**64 + 2**11 lies half-way between two doubles; the one with the even mantissa is 2**64.
     assert WideSum.from_ints([2**64 + 2**11, 2**64 + 2**11 + 1], 2).to_float64().tolist() == [

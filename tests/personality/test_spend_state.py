@@ -181,6 +181,11 @@ def test_evidence_of_some_rows_is_theirs(lines, decay, cut, some):
     assert part.total_spend.tolist() == whole.total_spend[rows].tolist()
     start, stop, _ = slice(cut.start, cut.stop).indices(n)
     assert state.evidence(slice(start, stop)) == whole.slice(start, stop)
+    for size in (1, 2, 7):
+        parts = list(state.evidence_parts(size))
+        assert parts == [whole.slice(at, at + size) for at in range(0, n, size)]
+    with pytest.raises(InputError, match="n_rows=0 is no number of customers"):
+        state.evidence_parts(0)
 
 
 def test_who_does_not_act_does_not_move():

@@ -7,6 +7,8 @@ bits, is refused, never wrapped.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +22,7 @@ Cells = tuple[Int64, Int64, Int64, UInt64]
 FINE = -1
 
 
-def merge_cells(a: Cells, here: Int64, b: Cells, there: Int64, out: Cells) -> tuple[int, int]:
+def merge_cells(a: Cells, here: Int64, b: Cells, there: Int64) -> tuple[Cells, int]:
     """Add two lists of cells whose upper key halves, rows in a list, have moved.
 
     Parameters
@@ -29,18 +31,34 @@ def merge_cells(a: Cells, here: Int64, b: Cells, there: Int64, out: Cells) -> tu
         Keys (ascending, distinct), weights, high and low limbs.
     here, there : ndarray of int64
         The new upper half of each old one, ascending: cells stay in order.
-    out : tuple of ndarray
-        As long as ``a`` and ``b`` together; overwritten.
 
     Returns
     -------
-    n : int
-        Cells in ``out``.
+    merged : tuple of ndarray
+        The cells of both, not an entry longer: they are counted first.
     refused : int
-        The key of a cell whose weight or sum is out of range, or :data:`FINE`.
+        The key of a cell whose weight or sum is out of range, or :data:`FINE`; ``merged`` is then of no use.
     """
-    n, refused = _merge(*a, here, *b, there, *out)
-    return int(n), int(refused)
+    n = int(_count(a[0], here, b[0], there))
+    out = (np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.uint64))
+    return out, int(_merge(*a, here, *b, there, *out))
+
+
+@kernel
+def _moved(key: np.int64, row: Int64) -> Any:
+    return (row[key >> 32] << 32) | (key & np.int64(0xFFFFFFFF))
+
+
+@kernel
+def _count(a_key: Int64, here: Int64, b_key: Int64, there: Int64) -> Any:
+    n, j = a_key.shape[0] + b_key.shape[0], 0
+    for i in range(a_key.shape[0]):
+        key = _moved(a_key[i], here)
+        while j < b_key.shape[0] and _moved(b_key[j], there) < key:
+            j += 1
+        if j < b_key.shape[0] and _moved(b_key[j], there) == key:
+            n -= 1
+    return n
 
 
 @kernel
@@ -59,18 +77,17 @@ def _merge(
     weight: Int64,
     high: Int64,
     low: UInt64,
-) -> tuple[int, np.int64]:
+) -> np.int64:
     i, j, n = 0, 0, 0
     end_a, end_b = a_key.shape[0], b_key.shape[0]
-    mask = np.int64(0xFFFFFFFF)
     last = np.int64(0x7FFFFFFFFFFFFFFF)
     while i < end_a or j < end_b:
         first = last
         second = last
         if i < end_a:
-            first = (here[a_key[i] >> 32] << 32) | (a_key[i] & mask)
+            first = _moved(a_key[i], here)
         if j < end_b:
-            second = (there[b_key[j] >> 32] << 32) | (b_key[j] & mask)
+            second = _moved(b_key[j], there)
         if first < second:
             key[n], weight[n], high[n], low[n] = first, a_weight[i], a_high[i], a_low[i]
             i += 1
@@ -86,9 +103,9 @@ def _merge(
             wrapped = ((a_high[i] ^ head) & (b_high[j] ^ head)) < 0
             carried = carry == 1 and head == last
             if ((a_weight[i] ^ mass) & (b_weight[j] ^ mass)) < 0 or wrapped != carried:
-                return n, np.int64(first)
+                return np.int64(first)
             key[n], weight[n], high[n], low[n] = first, mass, head + carry, tail
             i += 1
             j += 1
         n += 1
-    return n, np.int64(FINE)
+    return np.int64(FINE)
