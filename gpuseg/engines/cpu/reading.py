@@ -28,14 +28,14 @@ from gpuseg.engines.cpu.simd import (
 from gpuseg.engines.cpu.storing import store_features
 from gpuseg.engines.cpu.turning import FEATURES, turn_to_features
 from gpuseg.engines.cpu.vectors import LANES
-from gpuseg.engines.cpu.wide import add_f64, mul_f64, splat_f64, sub_f64, sum_of_whole, widen
+from gpuseg.engines.cpu.wide import add_f64, fma_f64, mul_f64, splat_f64, sub_f64, sum_of_whole, widen
 
 TILE = 512
 """Rows that are turned, and then looked at while they are in the cache."""
 FLUSH = LANES * (1 << 13)
 """Rows after which float64 lanes are carried into integers: sums of whole numbers up to 2**40 stay below 2**53."""
 INF = np.float32(np.inf)
-HALF = np.float64(2.0**20)
+MINUS_HALF = np.float64(-(2.0**20))
 INVERSE_HALF = np.float64(2.0**-20)
 
 
@@ -102,7 +102,7 @@ def moments_block(x, stride, d, start, stop, scale, total_hi, total_lo, square_h
     """Exact sums of x_q and x_q**2 over rows [start, stop), whole vectors, of a feature-major table; every weight 1.
 
     x_q = h * 2**20 + l with |l| <= 2**19, so x_q**2 = h*h * 2**40 + h*l * 2**21 + l*l: all of them whole numbers of at
-    most 2**40, which float64 lanes add without error until they are carried.
+    most 2**40, which float64 lanes add without error until they are carried; an fma saves the product's own step.
     """
     magic = splat_f64(MAGIC)
     for block in range(start, stop, BLOCK_MASS):
@@ -120,12 +120,12 @@ def moments_block(x, stride, d, start, stop, scale, total_hi, total_lo, square_h
                 ll = t
                 for i in range(f * stride + low, f * stride + min(low + FLUSH, end), LANES):
                     q = sub_f64(add_f64(mul_f64(widen(load(x, i)), s), magic), magic)
-                    h = sub_f64(add_f64(mul_f64(q, splat_f64(INVERSE_HALF)), magic), magic)
-                    rest = sub_f64(q, mul_f64(h, splat_f64(HALF)))
+                    h = sub_f64(fma_f64(q, splat_f64(INVERSE_HALF), magic), magic)
+                    rest = fma_f64(h, splat_f64(MINUS_HALF), q)
                     t = add_f64(t, q)
-                    hh = add_f64(hh, mul_f64(h, h))
-                    hl = add_f64(hl, mul_f64(h, rest))
-                    ll = add_f64(ll, mul_f64(rest, rest))
+                    hh = fma_f64(h, h, hh)
+                    hl = fma_f64(h, rest, hl)
+                    ll = fma_f64(rest, rest, ll)
                 total += sum_of_whole(t)
                 high_high += sum_of_whole(hh)
                 high_low += sum_of_whole(hl)

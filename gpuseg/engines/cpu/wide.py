@@ -99,6 +99,16 @@ def mul_f64(typingctx, a, b):
 
 
 @intrinsic
+def fma_f64(typingctx, a, b, c):
+    """Lanewise fused a * b + c in float64: for whole numbers, of which nothing is rounded either way."""
+
+    def codegen(context, builder, signature, args):
+        return intrinsic_call(builder, f"llvm.fma.v{LANES}f64", LLVM["vec_f64"], args)
+
+    return vec_f64(vec_f64, vec_f64, vec_f64), codegen
+
+
+@intrinsic
 def div_f64(typingctx, a, b):
     """Lanewise a / b in float64."""
     return vec_f64(vec_f64, vec_f64), lambda context, builder, signature, args: builder.fdiv(*args)
