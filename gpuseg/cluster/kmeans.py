@@ -43,7 +43,7 @@ from gpuseg.graph.memo import memo_bytes
 from gpuseg.graph.partitions import Partition
 from gpuseg.graph.placing import choose_placed, current_client
 from gpuseg.graph.tables import Table
-from gpuseg.graph.tasks import Job, close_partition
+from gpuseg.graph.tasks import FEW, Job, close_partition
 
 logger = logging.getLogger("gpuseg.cluster")
 
@@ -435,7 +435,7 @@ class KMeans(  # type: ignore[call-arg]
         holds = isinstance(self.persist, str) or bool(self.persist)
         executor = executor_for(table, self.engine, self.n_jobs, holds=holds)
         try:
-            job = Job(uuid.uuid4().hex, executor.engine, memo_bytes() if holds else 0)
+            job = Job(uuid.uuid4().hex, executor.engine, memo_bytes() if holds else 0, turns=FEW)
             parts, seen = scan(executor, job, table.columns)
             fitted = self._fitted.layout
             # The rows may lie far from the centres that they are compared with.

@@ -22,10 +22,12 @@ from gpuseg.cluster.planning import bound_of, plan_fit, require_plan, say_plan
 from gpuseg.cluster.preparing import Prepared, prepare
 from gpuseg.cluster.sharing import Shared
 from gpuseg.core.fit_plan import MemoryPlan
+from gpuseg.core.seeding import SAMPLE_ROWS
 from gpuseg.core.sizes import require_size
 from gpuseg.engines.choose import check_engine
 from gpuseg.graph.executors import Executor, executor_for
-from gpuseg.graph.tasks import Job
+from gpuseg.graph.tables import Table
+from gpuseg.graph.tasks import FEW, Job
 
 if TYPE_CHECKING:
     from gpuseg.cluster.kmeans import KMeans
@@ -98,7 +100,7 @@ def fit_together(
     say_plan(plan)
     executor = executor_for(table, first.engine, first.n_jobs, holds=plan.holds_source)
     try:
-        job = Job(uuid.uuid4().hex, executor.engine, bound_of(plan))
+        job = Job(uuid.uuid4().hex, executor.engine, bound_of(plan), turns=_turns(models, table))
         prepared = prepare(executor, job, single=table.single, n_clusters=max(ks), columns=table.columns)
         least = [int(model.min_cluster_size) for model in models]
         require_size(max(least), prepared.seen.weights.n_positive)
@@ -124,6 +126,14 @@ def fit_together(
         model._keep(table, prepared, one, executor, seed, weight)
         model.memory_plan_, model.persist_ = plan, plan.persist
     return found
+
+
+def _turns(models: Sequence[KMeans], table: Table) -> int:
+    """Passes for which rows are turned on the way: a fit that starts where its sample's came to rest needs few."""
+    from_sample = all(isinstance(m.init, str) and m.init == "k-means++" and m.sample_start for m in models)
+    rows = [part.n_rows for part in table.partitions]
+    n_rows = sum(n for n in rows if n is not None)
+    return FEW if from_sample and (None in rows or n_rows > SAMPLE_ROWS) else 0
 
 
 def plan_alone(model: KMeans, X: Any, sample_weight: Any, customer: str | None) -> MemoryPlan:

@@ -8,6 +8,8 @@ import numpy.typing as npt
 _CONFLICT = 256
 """float32 of a kibibyte: features that lie a multiple of it apart share few lines of a cache."""
 _LINE = 16
+TURNED = 8
+"""Features from which rows that lie side by side are turned on the way, some at a time; with fewer a copy is made."""
 
 
 def empty_block(d: int, n: int) -> npt.NDArray[np.float32]:
@@ -22,12 +24,21 @@ def empty_block(d: int, n: int) -> npt.NDArray[np.float32]:
 def picked(block: npt.NDArray[np.float32], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     """Some rows of a block (d, n), feature-major and on their own (d, m).
 
-    One feature after the other: ``np.take`` over all would first copy a block whose features lie apart.
+    One feature after the other: ``np.take`` over all would first copy a block whose features lie apart. Of rows that
+    lie side by side whole rows are taken.
     """
+    if is_row_major(block):
+        return np.ascontiguousarray(block.T.take(rows, axis=0).T)
     found = np.empty((len(block), rows.size), np.float32)
     for values, feature in zip(found, block, strict=True):
         values[:] = feature.take(rows)
     return found
+
+
+def is_row_major(block: npt.NDArray[np.float32]) -> bool:
+    """Whether a block (d, n) is a C-order table of rows seen from the side, with features enough to be turned."""
+    d, n = block.shape
+    return d >= TURNED and n > 1 and block.dtype == np.float32 and block.T.flags.c_contiguous
 
 
 def flattened(block: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], int]:

@@ -153,6 +153,10 @@ class Engine(Protocol):
 
     name: str
 
+    def takes(self, source: npt.NDArray[np.floating]) -> bool:
+        """Whether ``source.T`` may be the block of a table (n, d) as it lies in memory, without a copy."""
+        ...
+
     def scan(
         self, source: npt.NDArray[np.floating], weights: npt.NDArray[np.float64] | None, out: Block | None
     ) -> FeatureRange:

@@ -78,6 +78,8 @@ class Entry:
         The fit that the states belong to.
     states : dict
         Model number to what the engine keeps of it.
+    turned : float
+        Passes over all distances that the fit has made.
     closest : Closest or None
         Distances to the candidates of a k-means|| seeding.
     lock : RLock
@@ -92,6 +94,7 @@ class Entry:
     weights: Weights | None = None
     run: str = ""
     states: dict[int, AssignState] = field(default_factory=dict)
+    turned: float = 0.0
     closest: Closest | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -115,7 +118,7 @@ class Entry:
     def states_of(self, run: str) -> dict[int, AssignState]:
         """States of one fit; another fit's are dropped."""
         if self.run != run:
-            self.run, self.states = run, {}
+            self.run, self.states, self.turned = run, {}, 0.0
         return self.states
 
 

@@ -16,7 +16,7 @@ from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import AssignState, Block
 from gpuseg.graph.memo import MEMO
 from gpuseg.graph.partitions import Partition
-from gpuseg.graph.tasks import Float32Array, Job, prepared_block, require_layout
+from gpuseg.graph.tasks import Float32Array, Job, feature_major_block, prepared_block, require_layout
 
 
 def label_moments_partition(
@@ -70,7 +70,7 @@ def model_silhouettes_partition(
 def block_partition(partition: Partition, job: Job) -> Block:
     """The partition's rows in block coordinates, for figures that compare every pair."""
     with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
-        return prepared_block(entry, partition, job)[0]
+        return feature_major_block(entry, partition, job)[0]
 
 
 def merge_totals(a: list[WideSum], b: list[WideSum]) -> list[WideSum]:

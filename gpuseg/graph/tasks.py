@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.binsum import BinSum
-from gpuseg.core.blocks import empty_block, is_feature_major
+from gpuseg.core.blocks import empty_block, is_feature_major, is_row_major
 from gpuseg.core.fingerprint import of_bytes
 from gpuseg.core.identity import row_numbers
 from gpuseg.core.lloyd import ClusterSums, Farthest
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.oversampling import Kept, Round
 from gpuseg.core.seeding import Sample
-from gpuseg.core.weights import Weights
+from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.core.widesum import WideSum
 from gpuseg.engines.base import AssignResult, AssignState, Block, LabelArray
 from gpuseg.engines.choose import EngineChoice
@@ -30,6 +30,9 @@ from gpuseg.graph.partitions import HostTable, MemoryPartition, Partition, key_i
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
+
+FEW = 4
+"""Passes that turning the rows each time costs no more than a copy of them."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,16 @@ class Job:
         Bound of each process's memo; None: by its memory.
     layout : Layout or None
         Centring and scales, once they are known.
+    turns : int
+        Passes over all distances for which rows that lie row-major are turned on the way, some at a time, before they
+        are copied feature-major; 0: they are copied when they are first read.
     """
 
     run: str
     engine: EngineChoice
     memo_bytes: int | None = None
     layout: Layout | None = None
+    turns: int = 0
 
     def with_layout(self, layout: Layout) -> Job:
         """The same fit, its layout known."""
@@ -68,14 +75,14 @@ class Job:
 
 
 def scan_partition(partition: Partition, job: Job) -> FeatureRange:
-    """Read 1; where the values are float32 their feature-major copy is remembered at once."""
+    """Read 1; where the values are float32 and have to be copied, their copy is remembered at once."""
     with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
         table = _loaded(entry, partition)
         source = table.values
         engine = job.engine.build()
         if source.dtype != np.float32:
             return engine.scan(source, table.weights, None)
-        if is_feature_major(source):
+        if _as_it_lies(source, job, weighted=table.weights is not None):
             entry.block, entry.layout = source.T, ""
             return engine.scan(source, table.weights, None)
         block = empty_block(source.shape[1], source.shape[0])
@@ -118,7 +125,7 @@ def oversample_partition(
     ``batches`` are the candidates (m, d) of all rounds so far: where distances are remembered only new ones count.
     """
     with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
-        block, weights = prepared_block(entry, partition, job)
+        block, weights = feature_major_block(entry, partition, job)
         identity = _identity(entry, partition, first_row)
         known = entry.closest
         if known is None or known.run != job.run or known.n_batches > len(batches):
@@ -154,16 +161,19 @@ def assign_partition(
     is counted against the labels that are remembered here: every row of a partition whose memo was lost.
     """
     with MEMO.entry(partition.token, job.bound(), job.fit) as entry:
-        block, weights = prepared_block(entry, partition, job)
+        block, weights = _block_for_pass(entry, partition, job)
         known = entry.states_of(job.run)
         chosen = range(len(centres)) if numbers is None else numbers
         states = [_state(known, m, block.shape[1], len(c)) for m, c in zip(chosen, centres, strict=True)]
         scales = require_layout(job).scales
         engine = job.engine.build()
         rows = _rows_as_given(partition, block, job)
-        return engine.assign(
+        done = engine.assign(
             block, weights, centres, states, scales, inertia=inertia, labels=False, rows=rows
         )
+        every = block.shape[1] * sum(len(c) for c in centres)
+        entry.turned += sum(result.computed for result in done) / max(1, every)
+        return done
 
 
 def count_partition(
@@ -310,13 +320,35 @@ def prepared_block(entry: Entry, partition: Partition, job: Job) -> tuple[Block,
         # What block and weights replace is let go; the keys of rows that were loaded are still needed.
         entry.table = None
         entry.keys = None if isinstance(partition, MemoryPartition) else table.keys
-    if wanted == "" and source.dtype == np.float32 and is_feature_major(source):
+    if wanted == "" and _as_it_lies(source, job, weighted=mode is not WeightMode.NONE):
         block = source.T
     else:
         block = empty_block(source.shape[1], source.shape[0])
         job.engine.build().centre(source, layout, block)
     entry.block, entry.weights, entry.layout = block, weights, wanted
     entry.states_of("")
+    return block, weights
+
+
+def _as_it_lies(values: npt.NDArray[np.floating[Any]], job: Job, *, weighted: bool) -> bool:
+    """Whether rows are worked on as they lie in memory; sums of weights go over each feature by itself."""
+    if values.dtype == np.float32 and is_feature_major(values):
+        return True
+    return job.turns > 0 and not weighted and job.engine.build().takes(values)
+
+
+def _block_for_pass(entry: Entry, partition: Partition, job: Job) -> tuple[Block, Weights]:
+    """As ``prepared_block``; rows that have been turned often enough are copied."""
+    return (feature_major_block if entry.turned >= job.turns else prepared_block)(entry, partition, job)
+
+
+def feature_major_block(entry: Entry, partition: Partition, job: Job) -> tuple[Block, Weights]:
+    """As ``prepared_block``; what lies row-major is copied, and remembered so, for verbs that go over it many times."""
+    block, weights = prepared_block(entry, partition, job)
+    if is_row_major(block):
+        copy = empty_block(*block.shape)
+        job.engine.build().scan(block.T, None, copy)
+        entry.block = block = copy
     return block, weights
 
 
@@ -358,9 +390,10 @@ def layout_digest(layout: Layout) -> str:
 
 
 def block_of(values: npt.NDArray[np.floating[Any]], layout: Layout, engine: EngineChoice) -> Block:
-    """A feature-major block of rows that are in memory, for predictions; nothing is remembered."""
-    if not layout.centred.any() and values.dtype == np.float32 and is_feature_major(values):
+    """A block of rows that are in memory, for predictions; nothing is remembered."""
+    chosen = engine.build()
+    if not layout.centred.any() and chosen.takes(values):
         return values.T
     block = empty_block(values.shape[1], values.shape[0])
-    engine.build().centre(values, layout, block)
+    chosen.centre(values, layout, block)
     return block

@@ -35,7 +35,7 @@ from gpuseg.graph.quality_tasks import (
     model_silhouettes_partition,
     square_silhouettes_partition,
 )
-from gpuseg.graph.tasks import Job
+from gpuseg.graph.tasks import FEW, Job
 
 METRICS = ("euclidean", "sqeuclidean")
 
@@ -165,7 +165,7 @@ def silhouettes(
     table = open_table(_Names(), X, None, None, reset=True)
     executor = executor_for(table, engine, n_jobs)
     try:
-        job = Job(uuid.uuid4().hex, executor.engine, memo_bytes())
+        job = Job(uuid.uuid4().hex, executor.engine, memo_bytes(), turns=FEW)
         prepared = prepare(executor, job, single=table.single, n_clusters=1, columns=table.columns)
         codes, k = _codes(labels, prepared.seen.n_rows)
         if metric == "sqeuclidean":

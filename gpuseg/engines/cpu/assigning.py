@@ -30,6 +30,7 @@ from gpuseg.engines.cpu.nearest import (
 )
 from gpuseg.engines.cpu.preparing import WEIGHT_NONE, WEIGHT_REAL
 from gpuseg.engines.cpu.slack import TILE, is_sampled, keep_slack, list_marked, mark_doubtful
+from gpuseg.engines.cpu.storing import turn_rows
 from gpuseg.engines.cpu.vectors import LANES
 
 APART = TILE + LANES
@@ -61,7 +62,8 @@ def assign_rows(
     Where ``slack`` has rows it is kept, of every tile or of the sampled ones; with ``bounded`` it says which rows need
     not be looked at (with ``settled`` none need), unless a larger share than ``paying`` needs to be. Where inertia or
     distances are wanted, rows that need not are compared with their own centre alone (``own``: the centres as
-    ``own_tile`` takes them). ``row_major`` holds the rows once more, or is empty. Returns rows moved and looked at.
+    ``own_tile`` takes them). ``row_major`` holds the rows once more, or is empty; where ``x`` is empty it holds them
+    alone, eight features at least, and tiles are turned on the way. Returns rows moved and looked at.
     """
     fresh = np.empty(TILE, labels.dtype)
     old = np.empty(TILE, labels.dtype)
@@ -84,6 +86,7 @@ def assign_rows(
     n_seen = 0
     n_waiting = 0
     each = want_inertia or want_distance  # row has its distance looked at
+    turned = x.size == 0
     for low in range(start, stop, TILE):
         m = min(TILE, stop - low)
         n_rows = m
@@ -99,8 +102,13 @@ def assign_rows(
             for j in range(low + whole, low + m):
                 rows[n_waiting] = j
                 n_waiting += 1
+            tile, step, lies = x, stride, np.int64(low)
+            if turned:
+                turn_rows(row_major, d, low, low + whole, dense, origin, apart)
+                tile, step, lies = dense, apart, origin
             _look(
-                x, stride, low, whole, centres, d, k, fresh, best, second, keep, share, least, floors, slack, low,
+                tile, step, lies, whole, centres, d, k, fresh, best, second, keep, share, least, floors, slack,
+                low,
             )  # fmt: skip
             n_moved = all_rows(whole, moved) if is_first else changed_rows(fresh, labels, low, whole, moved)
             if want_sums and n_moved > 0:
@@ -108,8 +116,8 @@ def assign_rows(
                     for j in range(whole):
                         every[j] = low + j
                 add_rows(
-                    x, stride, low, whole, weights, real, mode, every, scale, d, k, n_moved, moved, labels, low, fresh,
-                    is_first, acc, count, run, by_row, total_hi, total_lo, mass_hi, mass_lo,
+                    tile, step, lies, whole, weights, real, mode, every, scale, d, k, n_moved, moved, labels, low,
+                    fresh, is_first, acc, count, run, by_row, total_hi, total_lo, mass_hi, mass_lo,
                 )  # fmt: skip
             if is_first:
                 labels[low : low + whole] = fresh[:whole]
@@ -158,7 +166,11 @@ def assign_rows(
             n_seen += n
         n_waiting = 0
         if each and not dense_tile:
-            own_tile(x, stride, low, m, own, d, labels, best)
+            if turned:
+                turn_rows(row_major, d, low, low + m, dense, origin, apart)
+                own_tile(dense, apart, origin, m, own, d, labels, low, best)
+            else:
+                own_tile(x, stride, low, m, own, d, labels, low, best)
             if want_inertia:
                 add_inertia(best, m, weights, real, mode, low, bins, run, bin_hi, bin_lo)
             if want_distance:

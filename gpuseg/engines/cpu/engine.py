@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.binsum import N_BINS, BinSum
-from gpuseg.core.blocks import flattened, is_feature_major
+from gpuseg.core.blocks import flattened, is_feature_major, is_row_major
 from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.oversampling import Round
@@ -108,6 +108,10 @@ class CpuEngine:
     def _ranges(self, n_rows: int) -> list[tuple[int, int]]:
         return split_rows(n_rows, thread_count(self.n_jobs))
 
+    def takes(self, source: npt.NDArray[np.floating]) -> bool:
+        """Feature-major or row-major float32: see :meth:`gpuseg.engines.base.Engine.takes`."""
+        return source.dtype == np.float32 and (is_feature_major(source) or is_row_major(source.T))
+
     def scan(
         self, source: npt.NDArray[np.floating], weights: npt.NDArray[np.float64] | None, out: Block | None
     ) -> FeatureRange:
@@ -157,6 +161,9 @@ class CpuEngine:
                 if source.dtype == np.float32 and is_feature_major(source):
                     rest = stop - (stop - start) % LANES
                     reading.moments_block(*flattened(source.T), d, start, rest, scale, *limbs)
+                elif is_row_major(source.T):
+                    rest = stop - (stop - start) % LANES
+                    reading.moments_row_major(source.reshape(-1), d, start, rest, scale, *limbs)
                 preparing.moments_plain(source, rest, stop, scale, *limbs)
             mass = _mass(weights, scales.mode, start, stop)
             return Moments(mass, total.wide(d), square.wide(d), scales.exponent, scales.square_exponent)
@@ -182,7 +189,8 @@ class CpuEngine:
         require_weights(weights, scales.mode, n)
         require_models(centres, states, d, n)
         require_rows(rows, d, n)
-        flat, stride = flattened(block)
+        rows = block.T if is_row_major(block) else rows
+        flat, stride = (_NO_FLOATS, 0) if is_row_major(block) else flattened(block)
         mass_bins = N_BINS if scales.mode is WeightMode.REAL else 1
         spare = _NO_FLOATS if distance is None else distance
         scale = _padded_powers(scales.exponent)
@@ -339,7 +347,7 @@ class CpuEngine:
         """Moments of each cluster's rows: see :meth:`gpuseg.engines.base.Engine.label_moments`."""
         d, n = block.shape
         require_labelled(labels, ks, scales.mode, n)
-        (flat, stride), scale = flattened(block), _padded_powers(scales.exponent)
+        (flat, stride), scale = _as_it_lies(block), _padded_powers(scales.exponent)
         step = self._model_chunk(n, d, len(ks))
 
         def work(start: int, stop: int) -> list[tuple[npt.NDArray[np.int64], _Limbs, _Limbs]]:
@@ -384,7 +392,7 @@ class CpuEngine:
         """Squared-Euclidean silhouettes: see :meth:`gpuseg.engines.base.Engine.square_silhouettes`."""
         require_shapes(labels, shapes, out, block.shape, labelling=labelling)
         d, n = block.shape
-        flat, stride = flattened(block)
+        flat, stride = _as_it_lies(block)
         # A kernel's int64 total takes 2**22 terms below 2**40.
         step = min(int(preparing.BLOCK_MASS), self._model_chunk(n, d, len(shapes)))
         bad = np.zeros(1, np.int64)
@@ -421,6 +429,11 @@ class CpuEngine:
     category_sums = staticmethod(records.category_sums)
 
 
+def _as_it_lies(block: Block) -> tuple[npt.NDArray[np.float32], int]:
+    """The values of a block as one array, and how far features lie apart: 0 where it is row-major."""
+    return (block.T.reshape(-1), 0) if is_row_major(block) else flattened(block)
+
+
 def _cluster_moments(
     parts: list[tuple[npt.NDArray[np.int64], _Limbs, _Limbs]], k: int, d: int, scales: Scales
 ) -> list[Moments]:
@@ -436,11 +449,12 @@ def _whole_vector_scan(
 ) -> Callable[..., int] | None:
     """How whole vectors of rows are scanned, up to the row that is returned; None where the layout is uncommon."""
     n, d = source.shape
-    row_major = out is not None and source.flags.c_contiguous and is_feature_major(out.T)
+    copied = out is not None and source.flags.c_contiguous and is_feature_major(out.T)
+    row_major = copied or (out is None and is_row_major(source.T))
     if source.dtype != np.float32 or not (row_major or (out is None and is_feature_major(source))):
         return None
     flat, stride = (source.reshape(-1), d) if row_major else flattened(source.T)
-    copy, copy_stride = (flat, stride) if out is None else flattened(out)
+    copy, copy_stride = (_NO_FLOATS, 0) if out is None else flattened(out)
     counts = positive.view(np.uint8)
 
     def read(start: int, stop: int, low: Any, high: Any, bad: npt.NDArray[np.int64]) -> int:
@@ -452,7 +466,7 @@ def _whole_vector_scan(
         if row_major:
             reading.scan_row_major(flat, *given, copy, copy_stride)
         else:
-            reading.scan_block(flat, stride, *given)
+            reading.scan_block(flat, start, stride, *given)
         for f in np.flatnonzero(dubious):
             bad[f] += int(np.count_nonzero(~np.isfinite(source[start:rest, f])))
         return rest

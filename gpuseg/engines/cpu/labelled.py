@@ -11,7 +11,7 @@ from gpuseg.engines.cpu.adding import BY_ROW, turn_block
 from gpuseg.engines.cpu.bits import bits_f64
 from gpuseg.engines.cpu.distances import distance_rows
 from gpuseg.engines.cpu.jit import kernel
-from gpuseg.engines.cpu.memory import add_squared
+from gpuseg.engines.cpu.memory import add_squared, copy_element
 from gpuseg.engines.cpu.nearest import ZERO
 from gpuseg.engines.cpu.preparing import MAGIC, MAGIC_BITS, add_shifted
 from gpuseg.engines.cpu.simd import (
@@ -26,6 +26,7 @@ from gpuseg.engines.cpu.simd import (
     splat_i32,
     store_labels,
 )
+from gpuseg.engines.cpu.storing import turn_rows
 from gpuseg.engines.cpu.turning import FEATURES
 from gpuseg.engines.cpu.vectors import LANES
 from gpuseg.engines.cpu.wide import (
@@ -66,6 +67,16 @@ def _close_cluster(sums, c, d, width, total_hi, total_lo, square_hi, square_lo):
 
 
 @kernel
+def fill_rows(flat, first, m, d, rows, width):
+    """Rows first .. first + m - 1 of a row-major table, each filled up to whole groups of eight features with zeros."""
+    for j in range(m):
+        for f in range(d):
+            copy_element(rows, j * width + f, flat, (first + j) * d + f)
+        for f in range(d, width):
+            rows[j * width + f] = ZERO
+
+
+@kernel
 def label_moments_rows(
     x, stride, start, stop, labels, k, d, scale, count, total_hi, total_lo, square_hi, square_lo
 ):
@@ -73,7 +84,8 @@ def label_moments_rows(
 
     ``scale`` is filled up with zeros to whole groups of eight features, as rows are when they are turned. The sums are
     whole numbers below 2**53, so float64 holds them: products are at most 2**40, and a cluster's are carried before
-    more than 2**13 rows have been added. A row of another label is left out: its values may be anything.
+    more than 2**13 rows have been added. A row of another label is left out: its values may be anything. Where
+    ``stride`` is 0, ``x`` is row-major.
     """
     width = scale.size
     sums = np.zeros(4 * k * width, np.float64)
@@ -82,10 +94,13 @@ def label_moments_rows(
     for low in range(start, stop, BY_ROW):
         m = min(BY_ROW, stop - low)
         whole = m - m % LANES
-        turn_block(x, stride, low, whole, d, rows, width)
-        for j in range(whole, m):
-            for f in range(width):
-                rows[j * width + f] = x[f * stride + low + j] if f < d else ZERO
+        if stride == 0:
+            fill_rows(x, low, m, d, rows, width)
+        else:
+            turn_block(x, stride, low, whole, d, rows, width)
+            for j in range(whole, m):
+                for f in range(width):
+                    rows[j * width + f] = x[f * stride + low + j] if f < d else ZERO
         for j in range(m):
             c = np.int64(labels[low + j])
             if not 0 <= c < k:
@@ -110,8 +125,11 @@ def square_silhouette_rows(
     The mean squared distance of a row to cluster c is d2(row, centre) + spread[c]; the own cluster's mean leaves the
     row itself out by the factor N / (N - 1). With ``labelling`` the own cluster is the nearest centre's, written to
     ``fresh``: as the nearest so far changes, its mean changes places with that of the one before. ``bad[0]`` is set
-    where a label that was given is none of the clusters.
+    where a label that was given is none of the clusters. Where ``stride`` is 0, ``x`` is row-major, eight features at
+    least.
     """
+    apart = SILHOUETTE_TILE + LANES
+    tile = np.empty(d * apart if stride == 0 else 0, np.float32)
     table = np.empty(k * SILHOUETTE_TILE, np.float32)
     given = np.zeros(SILHOUETTE_TILE, labels.dtype)
     values = np.empty(SILHOUETTE_TILE, np.float64)
@@ -123,7 +141,15 @@ def square_silhouette_rows(
     total = np.int64(0)
     for low in range(start, stop, SILHOUETTE_TILE):
         m = min(SILHOUETTE_TILE, stop - low)
-        distance_rows(x[low:], stride, 0, m, centres, k, d, True, table, SILHOUETTE_TILE)
+        if stride == 0:
+            whole = m - m % LANES
+            turn_rows(x, d, low, low + whole, tile, 0, apart)
+            for j in range(whole, m):
+                for f in range(d):
+                    copy_element(tile, f * apart + j, x, (low + j) * d + f)
+            distance_rows(tile, apart, 0, m, centres, k, d, True, table, SILHOUETTE_TILE)
+        else:
+            distance_rows(x[low:], stride, 0, m, centres, k, d, True, table, SILHOUETTE_TILE)
         if not labelling:
             for j in range(m):
                 given[j] = labels[low + j]

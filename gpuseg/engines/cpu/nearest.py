@@ -202,9 +202,10 @@ def all_rows(m, moved):
 
 
 @kernel
-def own_tile(x, stride, first, m, table, d, labels, best):
+def own_tile(x, stride, first, m, table, d, labels, label_first, best):
     """Chain distances of rows first .. first + m - 1 (m a multiple of 16) to the centre of their label, into ``[0:m]``.
 
+    Their labels lie from ``label_first`` on.
     ``table`` holds the centres row-major, each filled up to whole groups of eight features.
     """
     compiled_once()
@@ -216,7 +217,7 @@ def own_tile(x, stride, first, m, table, d, labels, best):
                 prefetch(x, f * stride + i + AHEAD)
         acc = splat(ZERO)
         for f in range(0, d, FEATURES):
-            c = gather_to_features(table, f, width, labels, i)
+            c = gather_to_features(table, f, width, labels, label_first + j)
             at = f * stride + i
             t = sub(load(x, at), c[0])
             acc = fma(t, t, acc)

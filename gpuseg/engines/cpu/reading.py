@@ -25,32 +25,21 @@ from gpuseg.engines.cpu.simd import (
     splat_i32,
     sub,
 )
-from gpuseg.engines.cpu.storing import store_features
-from gpuseg.engines.cpu.turning import FEATURES, turn_to_features
+from gpuseg.engines.cpu.storing import turn_rows
 from gpuseg.engines.cpu.vectors import LANES
 from gpuseg.engines.cpu.wide import add_f64, fma_f64, mul_f64, splat_f64, sub_f64, sum_of_whole, widen
 
 TILE = 512
 """Rows that are turned, and then looked at while they are in the cache."""
+APART = TILE + LANES
+"""From one feature of them to the next: were it a power of two, all features would share few cache lines."""
+TURNED = 2048
+"""Rows that are turned and then added: fewer would spend their time on carrying the sums into integers."""
 FLUSH = LANES * (1 << 13)
 """Rows after which float64 lanes are carried into integers: sums of whole numbers up to 2**40 stay below 2**53."""
 INF = np.float32(np.inf)
 MINUS_HALF = np.float64(-(2.0**20))
 INVERSE_HALF = np.float64(2.0**-20)
-
-
-@kernel
-def turn_rows(flat, d, start, stop, out, stride):
-    """Copy rows [start, stop), whole vectors of them, of row-major ``flat`` to ``out``, feature f at ``f * stride``.
-
-    Eight features at a time; where fewer are left, the last eight once more. With fewer than eight in all, eight values
-    are read from each row's beginning: the caller keeps the table's last sixteen rows out.
-    """
-    for block in range(0, d, FEATURES):
-        first = max(0, min(block, d - FEATURES))
-        for i in range(start, stop, LANES):
-            v = turn_to_features(flat, i * d + first, d)
-            store_features(out, first * stride + i, stride, d, v)
 
 
 @kernel
@@ -75,13 +64,13 @@ def range_of(x, at, n, positive, first, use_positive):
 
 
 @kernel
-def scan_block(x, stride, d, start, stop, positive, use_positive, minimum, maximum, dubious):
+def scan_block(x, at, stride, d, start, stop, positive, use_positive, minimum, maximum, dubious):
     """Range of each feature over rows [start, stop), whole vectors, of a feature-major table.
 
-    ``dubious[f]`` becomes true where a value is not finite.
+    Feature f of row ``start`` lies at ``at + f * stride``; ``dubious[f]`` becomes true where a value is not finite.
     """
     for f in range(d):
-        least, most, poisoned = range_of(x, f * stride + start, stop - start, positive, start, use_positive)
+        least, most, poisoned = range_of(x, at + f * stride, stop - start, positive, start, use_positive)
         minimum[f] = min(minimum[f], np.float64(least))
         maximum[f] = max(maximum[f], np.float64(most))
         if poisoned:
@@ -90,11 +79,16 @@ def scan_block(x, stride, d, start, stop, positive, use_positive, minimum, maxim
 
 @kernel
 def scan_row_major(flat, d, start, stop, positive, use_positive, minimum, maximum, dubious, out, stride):
-    """As ``scan_block``, of a row-major table that is copied to feature-major ``out`` on the way."""
+    """As ``scan_block``, of a row-major table that is copied to feature-major ``out`` unless that is empty."""
+    tile = np.empty(0 if out.size > 0 else d * APART, np.float32)
     for low in range(start, stop, TILE):
         high = min(low + TILE, stop)
-        turn_rows(flat, d, low, high, out, stride)
-        scan_block(out, stride, d, low, high, positive, use_positive, minimum, maximum, dubious)
+        if out.size > 0:
+            turn_rows(flat, d, low, high, out, low, stride)
+            scan_block(out, low, stride, d, low, high, positive, use_positive, minimum, maximum, dubious)
+        else:
+            turn_rows(flat, d, low, high, tile, 0, APART)
+            scan_block(tile, 0, APART, d, low, high, positive, use_positive, minimum, maximum, dubious)
 
 
 @kernel
@@ -134,3 +128,14 @@ def moments_block(x, stride, d, start, stop, scale, total_hi, total_lo, square_h
             add_shifted(square_hi, square_lo, f, high_high, 40)
             add_shifted(square_hi, square_lo, f, high_low, 21)
             add_shifted(square_hi, square_lo, f, low_low, 0)
+
+
+@kernel
+def moments_row_major(flat, d, start, stop, scale, total_hi, total_lo, square_hi, square_lo):
+    """As ``moments_block``, of a row-major table that is turned on the way, some rows at a time."""
+    tile = np.empty(d * (TURNED + LANES), np.float32)
+    apart = TURNED + LANES
+    for low in range(start, stop, TURNED):
+        high = min(low + TURNED, stop)
+        turn_rows(flat, d, low, high, tile, 0, apart)
+        moments_block(tile, apart, d, 0, high - low, scale, total_hi, total_lo, square_hi, square_lo)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.core.binsum import BinSum
+from gpuseg.core.blocks import is_feature_major
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.oversampling import Round
 from gpuseg.core.silhouette import ClusterShape
@@ -96,6 +97,10 @@ class DeviceEngine:
 
     def __repr__(self) -> str:
         return f"DeviceEngine({self._device.props.name!r}, name={self.name!r})"
+
+    def takes(self, source: npt.NDArray[np.floating]) -> bool:
+        """Feature-major float32: see :meth:`gpuseg.engines.base.Engine.takes`."""
+        return source.dtype == np.float32 and is_feature_major(source)
 
     def scan(
         self, source: npt.NDArray[np.floating], weights: npt.NDArray[np.float64] | None, out: Block | None
