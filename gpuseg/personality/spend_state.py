@@ -46,7 +46,7 @@ class SpendState:
     keys : pyarrow.Array
         Customers with at least one record, ascending (int64 or large_string).
     lines : ndarray of int64, shape (len(MEASURES), n)
-        Counts a customer.
+        Counts a customer, so that a customer can be forgotten exactly; evidence holds the first of them only.
     last : ndarray of int64, shape (n,)
         Step (see :class:`gpuseg.core.decay.Decay`) of the customer's last record, of whatever kind.
     cells : ndarray of int64
