@@ -17,6 +17,7 @@ from gpuseg.core.binsum import BinSum
 from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.memory import label_bytes
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.overindex import CategoryCounts, TraitTerms
 from gpuseg.core.oversampling import Round
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import Weights
@@ -324,4 +325,19 @@ class Engine(Protocol):
         sums: npt.NDArray[np.int64],
     ) -> None:
         """``sums[customer, category] += amount`` for each record; refuses an overflow."""
+        ...
+
+    def trait_scores(
+        self,
+        counts: CategoryCounts,
+        terms: TraitTerms,
+        scores: npt.NDArray[np.float64],
+        evidence: npt.NDArray[np.float64],
+        reasons: npt.NDArray[np.int16] | None = None,
+    ) -> None:
+        """Scores from over-indexing: what :func:`gpuseg.core.overindex.trait_scores` defines.
+
+        ``scores`` (T, n) receives each customer's t, ``evidence`` (n,) the transactions it rests on; ``reasons`` (T, 3, n)
+        the categories that contribute most, where it is given.
+        """
         ...

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.core.overindex import N_REASONS, CategoryCounts, TraitTerms
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, Weights
 from gpuseg.engines.base import AssignState, Block, ClusteredRows, LabelArray
@@ -190,3 +191,28 @@ def require_round(
             f"candidates of shape {candidates.shape} and {closest.size} distances do not fit a block of {n} rows and "
             f"{d} features; make both for this block"
         )
+
+
+def require_scored(
+    counts: CategoryCounts,
+    terms: TraitTerms,
+    scores: npt.NDArray[np.float64],
+    evidence: npt.NDArray[np.float64],
+    reasons: npt.NDArray[np.int16] | None,
+) -> None:
+    """Refuse buffers that a kernel would write beyond, or that are no memory of their own."""
+    n, n_traits, categories = counts.n_rows, terms.n_traits, terms.floor.size
+    if counts.n_categories != categories:
+        msg = f"counts of {counts.n_categories} categories do not fit a reference of {categories}; give those it has"
+        raise ContractError(msg)
+    wanted: list[tuple[str, npt.NDArray[Any] | None, tuple[int, ...], Any]] = [
+        ("scores", scores, (n_traits, n), np.float64),
+        ("evidence", evidence, (n,), np.float64),
+        ("reasons", reasons, (n_traits, N_REASONS, n), np.int16),
+    ]
+    for name, buffer, shape, dtype in wanted:
+        if buffer is None:
+            continue
+        if buffer.shape != shape or buffer.dtype != dtype or not buffer.flags.c_contiguous:
+            got = f"{name} of shape {buffer.shape} and type {buffer.dtype}"
+            raise ContractError(f"{got} does not fit; it is {np.dtype(dtype)} {shape} in C order")

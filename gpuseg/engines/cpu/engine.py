@@ -18,6 +18,7 @@ from gpuseg.core.binsum import N_BINS, BinSum
 from gpuseg.core.blocks import flattened, is_feature_major, is_row_major
 from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.overindex import CategoryCounts, TraitTerms
 from gpuseg.core.oversampling import Round
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, WeightRange, Weights, counting
@@ -39,7 +40,7 @@ from gpuseg.engines.checks import (
     require_shapes,
     require_weights,
 )
-from gpuseg.engines.cpu import assigning, distances, labelled, preparing, reading, records, sampling
+from gpuseg.engines.cpu import assigning, distances, labelled, preparing, reading, records, sampling, traits
 from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, PassCosts, margins, paying_share, whole_groups
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
 from gpuseg.engines.cpu.slack import TILE
@@ -416,6 +417,17 @@ class CpuEngine:
                 "a label is not one of 0 .. k - 1; label the rows with the clusters they are compared by"
             )
         return [WideSum.from_ints([sum(totals)], ()) for totals in zip(*done, strict=True)]
+
+    def trait_scores(
+        self,
+        counts: CategoryCounts,
+        terms: TraitTerms,
+        scores: npt.NDArray[np.float64],
+        evidence: npt.NDArray[np.float64],
+        reasons: npt.NDArray[np.int16] | None = None,
+    ) -> None:
+        """Scores from over-indexing: see :meth:`gpuseg.engines.base.Engine.trait_scores`."""
+        traits.trait_scores(self._ranges(counts.n_rows), counts, terms, scores, evidence, reasons)
 
     @staticmethod
     def _model_chunk(n_rows: int, d: int, n_models: int) -> int:

@@ -141,6 +141,20 @@ def bits_of(typingctx, value):
 
 
 @intrinsic
+def load_f64(typingctx, array, offset):
+    """Sixteen consecutive float64 of a one-dimensional contiguous array, from ``offset``."""
+    sig = vec_f64(array, types.intp)
+
+    def codegen(context, builder, signature, args):
+        pointer = element_pointer(context, builder, signature.args[0], args[0], args[1], LLVM["vec_f64"])
+        value = builder.load(pointer)
+        value.align = 8
+        return value
+
+    return sig, codegen
+
+
+@intrinsic
 def store_f64(typingctx, array, offset, value):
     """Store sixteen float64 lanes."""
     sig = types.void(array, types.intp, vec_f64)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gpuseg.core.binsum import BinSum
 from gpuseg.core.blocks import is_feature_major
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
+from gpuseg.core.overindex import CategoryCounts, TraitTerms
 from gpuseg.core.oversampling import Round
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import Weights
@@ -37,6 +38,8 @@ from gpuseg.engines.checks import (
     require_shapes,
     require_weights,
 )
+from gpuseg.engines.choose import say_once
+from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.engines.device.categories import category_sums
 from gpuseg.engines.device.cohort import bitmaps, first_periods, revenue, triangle
 from gpuseg.engines.device.comparing import Comparisons
@@ -396,6 +399,20 @@ class DeviceEngine:
     ) -> None:
         """Amounts by customer and category: see :meth:`gpuseg.engines.base.Engine.category_sums`."""
         self._add(category_sums, (customer, category, amount), (), sums)
+
+    def trait_scores(
+        self,
+        counts: CategoryCounts,
+        terms: TraitTerms,
+        scores: npt.NDArray[np.float64],
+        evidence: npt.NDArray[np.float64],
+        reasons: npt.NDArray[np.int16] | None = None,
+    ) -> None:
+        """Scores from over-indexing: see :meth:`gpuseg.engines.base.Engine.trait_scores`. Computed on the host."""
+        say_once(
+            f"engine {self.name!r} computes scores from over-indexing on the host: it has no kernel for them"
+        )
+        CpuEngine().trait_scores(counts, terms, scores, evidence, reasons)
 
     def _add(
         self,
