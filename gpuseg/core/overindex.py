@@ -6,8 +6,8 @@ With n_c transactions in category c, n of all, share b_c of the population and s
     g_c = log(n_c + a b_c) - log(a b_c),    l = log(n + a) - log(a),
 
 so that whoever bought nothing has 0 in every category. A trait is t = sum of w_c (L_c - mu_c) / sigma_c. Grouped as
-``constant - slope * l + sum of v_c g_c``, v_c = w_c / sigma_c, categories with n_c = 0 add nothing, and the same bits come
-from a table of counts and from a list of those that are not 0. Engines reproduce :func:`trait_scores` bit for bit.
+``constant - slope * l + sum of v_c g_c``, v_c = w_c / sigma_c, categories with n_c = 0 add nothing, and the same bits
+come from a table of counts and from a list of those that are not 0. Engines reproduce :func:`trait_scores` bit for bit.
 """
 
 from __future__ import annotations

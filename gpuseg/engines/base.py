@@ -337,7 +337,7 @@ class Engine(Protocol):
     ) -> None:
         """Scores from over-indexing: what :func:`gpuseg.core.overindex.trait_scores` defines.
 
-        ``scores`` (T, n) receives each customer's t, ``evidence`` (n,) the transactions it rests on; ``reasons`` (T, 3, n)
-        the categories that contribute most, where it is given.
+        ``scores`` (T, n) receives each customer's t, ``evidence`` (n,) the transactions it rests on; ``reasons``
+        (T, 3, n) the categories that contribute most, where it is given.
         """
         ...

@@ -2,20 +2,20 @@
 
 Two things keep a score from being the trait: it rests on so many transactions (sampling error), and spending is only
 loosely tied to the trait however many there are (the validity ceiling: r of about .15 for the Big Five). The second is
-far larger, and an interval without it would be a lie.
+far larger.
 
-Derivation. On the scale of the reference let the trait be tau ~ N(0, 1), and let z* be where a customer's spending would
-stand after endless transactions, with corr(tau, z*) = r. After n transactions z is seen; its reliability, the squared
-correlation with z*, is rho = n / (n + kappa): that is what kappa stands for, and the factor by which the score is shrunk.
-Given z* the sampling error knows nothing of the trait, so corr(tau, z) = r sqrt(rho), and for normal variables
+Derivation. On the scale of the reference let the trait be tau ~ N(0, 1), and let z* be where a customer's spending
+would stand after endless transactions, with corr(tau, z*) = r. After n transactions z is seen; its reliability, the
+squared correlation with z*, is rho = n / (n + kappa): that is what kappa stands for, and the factor by which the score
+is shrunk. Given z* the sampling error knows nothing of the trait, so corr(tau, z) = r sqrt(rho); for normal variables
 
     tau | z  ~  N(r sqrt(rho) z,  1 - r**2 rho).
 
-The interval is 50 + 10 (r sqrt(rho) z -+ u sqrt(1 - r**2 rho)), u the normal quantile. Without transactions, or with r = 0,
-that is what is known of anybody, 50 -+ 10 u; with r = 1 and n without end it closes on the score. It holds for customers
-of every score, and not only on average: an extreme score is mostly error, so the centre lies near 50. As the score itself
-stands for spending, an extreme one may lie outside; the interval is then widened to hold it, and covers more than its
-level (at r = .15: .807 for .80, .951 for .95).
+The interval is 50 + 10 (r sqrt(rho) z -+ u sqrt(1 - r**2 rho)), u the normal quantile. Without transactions, or with
+r = 0, that is what is known of anybody, 50 -+ 10 u; with r = 1 and n without end it closes on the score. It holds for
+customers of every score, and not only on average: an extreme score is mostly error, so the centre lies near 50. As the
+score itself stands for spending, an extreme one may lie outside; the interval is then widened to hold it, and covers
+more than its level (at r = .15 and many transactions: .806 for .80).
 
 ``tests/personality/test_intervals.py`` checks the coverage on simulated customers.
 """
@@ -32,7 +32,7 @@ from gpuseg.errors import InputError
 Float64 = npt.NDArray[np.float64]
 
 VALIDITY = 0.15
-"""Correlation of spend and trait in the literature: Gladstone, Matz & Lemaire 2019, N = 2,193; about 2 % of variance."""
+"""Correlation of spend and trait in the literature (Gladstone, Matz & Lemaire 2019, N = 2,193): 2 % of variance."""
 LEVELS = {
     0.5: 0.6744897501960817,
     0.8: 1.2815515655446004,
@@ -89,7 +89,7 @@ def quantile(level: float) -> float:
 
 
 def validities(validity: float | Mapping[str, float], traits: Sequence[str]) -> Float64:
-    """R of each trait: one for all, or by name, where the others have that of the literature.
+    """Validity of each trait: one for all, or by name, where the others have that of the literature.
 
     Parameters
     ----------

@@ -291,8 +291,8 @@ def make_reference(
     standings z n / (n + kappa), from which percentiles are read. Sums are integers: counts in units of 2**-30, L in
     units of 2**-33, t in 40 bits by its own bound. Customers without a mapped transaction count in none.
 
-    A category that nobody bought (b = 0), or in which all customers are alike (sigma = 0), says nothing and is left out;
-    if that leaves a measurable trait without any difference, every score is 50 and a warning is logged.
+    A category that nobody bought (b = 0), or in which all customers are alike (sigma = 0), says nothing and is left
+    out; if that leaves a measurable trait without any difference, every score is 50 and a warning is logged.
     """
     least, most = SMOOTHINGS
     if not least <= smoothing <= most:

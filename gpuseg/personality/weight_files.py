@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import difflib
 from collections.abc import Collection
+from dataclasses import astuple
 from pathlib import Path
 
 from gpuseg.errors import SchemaError, SourceError
@@ -68,8 +69,7 @@ def read(path: Path, construct: str | None, categories: Collection[str] | None) 
     entries, problems = _parse(_text(path), categories)
     if problems:
         raise SchemaError(str(path), problems)
-    traits = tuple(dict.fromkeys(entry.trait for entry in entries))
-    return TraitWeights(path.stem if construct is None else construct, traits, tuple(entries))
+    return TraitWeights.of(path.stem if construct is None else construct, map(astuple, entries))
 
 
 def _text(path: Path) -> str:

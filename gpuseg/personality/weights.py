@@ -24,9 +24,9 @@ from gpuseg.errors import InputError
 
 OCEAN = ("openness", "conscientiousness", "extraversion", "agreeableness", "neuroticism")
 """The Big Five, in the order of the columns."""
-EVIDENCE_CLASSES = ("measured", "rated", "seasonal", "calibrated", "assumed")
+EVIDENCE_CLASSES = ("measured", "rated", "seasonal", "calibrated", "planted", "assumed")
 """Where a weight may come from: spend and trait of the same people; raters' opinion of a category; a finding about a
-time of year, which is no category; a survey of one's own customers; a decision without a study."""
+time of year, which is no category; a survey of one's own customers; made-up data; a decision without a study."""
 HEAVIEST = 1e6
 """Largest magnitude of a weight."""
 
@@ -143,6 +143,25 @@ class TraitWeights:
         [0.535, 0.0]
         """
         return _default()
+
+    @classmethod
+    def of(cls, construct: str, rows: Iterable[tuple[str, str, float, str, str, bool]]) -> TraitWeights:
+        """Weights of entries as tuples, such as those of :func:`gpuseg.datasets.make_personality`.
+
+        Parameters
+        ----------
+        construct : str
+            What the traits are of.
+        rows : iterable of tuple
+            The fields of :class:`TraitWeight`; traits in the order in which they first come.
+
+        Raises
+        ------
+        InputError
+            Names the entry and what is wrong with it.
+        """
+        entries = tuple(TraitWeight(*row) for row in rows)
+        return cls(construct, tuple(dict.fromkeys(entry.trait for entry in entries)), entries)
 
     @classmethod
     def from_csv(

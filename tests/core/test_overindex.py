@@ -78,8 +78,9 @@ def test_over_indices_are_those_of_the_formula():
         ([1, 2], [0, 0], False),
         ([0, 3], [0, 1, 0], False),
         ([0, 2, 1, 3], [0] * 3, False),
-    ]
-    + [([0, 2], [0], False), ([0, 2], [0, 1], True)],
+        ([0, 2], [0], False),
+        ([0, 2], [0, 1], True),
+    ],
 )
 def test_entries_that_do_not_fit_are_refused(starts, category, dense):
     count = np.ones(3 if 3 in starts else 2)

@@ -88,11 +88,11 @@ def test_it_is_a_verb():
     assert isinstance(CpuEngine(1), Engine)
 
 
-@pytest.mark.parametrize("code", [-1, 3, 2**31 - 1])
-def test_a_category_of_another_reference_is_refused(code):
-    terms = terms_of(3, 2, 0)
-    counts = CategoryCounts(np.array([0, 1]), np.array([code], np.int32), np.ones(1), 3)
-    with pytest.raises(ContractError, match=r"not one of 0 \.\. 2"):
+@pytest.mark.parametrize("codes", [[-1], [3], [2**31 - 1], [1, 1], [2, 0]])
+def test_categories_that_are_not_those_of_the_reference_in_order_are_refused(codes):
+    terms, m = terms_of(3, 2, 0), len(codes)
+    counts = CategoryCounts(np.array([0, m]), np.array(codes, np.int32), np.ones(m), 3)
+    with pytest.raises(ContractError, match=r"do not ascend within 0 \.\. 2"):
         CpuEngine(1).trait_scores(counts, terms, np.empty((2, 1)), np.empty(1))
 
 

@@ -1,8 +1,8 @@
 """numba kernels for scores from over-indexing (CPU engine): :func:`gpuseg.core.overindex.trait_scores`, same bits.
 
-Customers advance in blocks: first the entries that are not 0 are gathered, then their logarithms are taken side by side,
-then each customer's are weighed, sixteen traits at a time. Counts that are small whole numbers, as those without decay
-are, come from a table of the same logarithms.
+Sixteen customers advance together, one a lane: their counts are turned into a tile, a vector a category, in which a
+category that a customer did not buy in is 0 and adds nothing. Then logarithms are taken side by side; where all counts
+are small whole numbers, as those without decay are, they come from a table of the same logarithms.
 """
 
 from __future__ import annotations
@@ -16,11 +16,18 @@ from gpuseg.engines.checks import require_scored
 from gpuseg.engines.cpu.jit import kernel
 from gpuseg.engines.cpu.pool import run_parallel
 from gpuseg.engines.cpu.vectors import LANES
-from gpuseg.engines.cpu.wide import add_f64, load_f64, mul_f64, splat_f64, store_f64, sub_f64
+from gpuseg.engines.cpu.wide import (
+    add_f64,
+    less_f64,
+    load_f64,
+    mul_f64,
+    select_f64,
+    splat_f64,
+    store_f64,
+    sub_f64,
+)
 from gpuseg.errors import ContractError
 
-ROWS = 64
-"""Customers that are gathered together."""
 KNOWN = 64
 """Whole counts below this have their logarithm in the table."""
 
@@ -58,35 +65,26 @@ def trait_scores(
         A buffer does not fit, or a category is none of the terms'.
     """
     require_scored(counts, terms, scores, evidence, reasons)
-    width = -(-terms.n_traits // LANES) * LANES
-    weight, slope, constant = np.zeros((terms.floor.size, width)), np.zeros(width), np.zeros(width)
-    weight[:, : terms.n_traits] = terms.weight.T
-    slope[: terms.n_traits], constant[: terms.n_traits] = terms.slope, terms.constant
     base = detmath.log(terms.floor)
     table = detmath.log(np.arange(float(KNOWN)) + terms.floor[:, None]) - base[:, None]
     named = np.empty(0, np.int16) if reasons is None else reasons.reshape(-1)
-    start_of, used = _weighted(terms.weight)
+    traits, used = np.nonzero(terms.weight)
+    first = np.searchsorted(traits, np.arange(terms.n_traits + 1)).astype(np.int64)
+    given = (terms.floor, base, table.reshape(-1), terms.mean)
+    weighed = (first, used.astype(np.int64), terms.weight[traits, used], terms.slope, terms.constant)
+    log_smoothing = detmath.log(terms.smoothing)
 
     def work(start: int, stop: int) -> bool:
-        return bool(
-            _trait_rows(
-                counts.starts, counts.category, counts.dense, counts.count, start, stop, terms.smoothing,
-                detmath.log(terms.smoothing), terms.floor, base, table.reshape(-1), weight.reshape(-1), width, slope,
-                constant, terms.n_traits, scores.reshape(-1), evidence, evidence.size,
-                named, reasons is not None, start_of, used, terms.mean,
-            )
+        done: bool = _score_rows(
+            counts.starts, counts.category, counts.dense, counts.count, start, stop,
+            terms.smoothing, log_smoothing, *given, *weighed, scores.reshape(-1), evidence, named, reasons is not None,
         )  # fmt: skip
+        return done
 
     if not all(run_parallel(work, ranges)):
-        msg = f"a category is not one of 0 .. {terms.floor.size - 1}; score with the reference of the same categories"
+        last = terms.floor.size - 1
+        msg = f"categories of a customer do not ascend within 0 .. {last}; count by those of the reference"
         raise ContractError(msg)
-
-
-def _weighted(weight: Float64) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Categories with a weight, trait by trait."""
-    traits, used = np.nonzero(weight)
-    start_of = np.searchsorted(traits, np.arange(len(weight) + 1))
-    return start_of.astype(np.int64), used.astype(np.int64)
 
 
 @kernel
@@ -97,94 +95,119 @@ def _logarithms(values, m):
 
 
 @kernel
-def _trait_rows(
-    starts, category, dense, count, start, stop, smoothing, log_smoothing, floor, base, table, weight, width, slope,
-    constant, n_traits, scores, evidence, n, reasons, want_reasons, start_of, used, mean,
+def _score_rows(
+    starts, category, dense, count, start, stop, smoothing, log_smoothing, floor, base, table, mean,
+    first, used, packed, slope, constant, scores, evidence, reasons, want_reasons,
 ):  # fmt: skip
-    """Scores of customers [start, stop); False where a category is none of the C there are."""
-    n_categories = floor.size
-    code = np.empty(ROWS * n_categories + 1, np.int64)
-    gain = np.empty(ROWS * n_categories + 1, np.float64)
-    first = np.empty(ROWS + 1, np.int64)
-    length = np.empty(ROWS, np.float64)
-    row = np.empty(width, np.float64)
-    whole_row = np.zeros(n_categories, np.float64)
-    for low in range(start, stop, ROWS):
-        rows = min(ROWS, stop - low)
-        m = 0
-        whole = True
-        for i in range(rows):
-            first[i] = m
-            total = np.float64(0.0)
-            begin = starts[low + i]
-            for j in range(begin, starts[low + i + 1]):
-                c = j - begin if dense else np.int64(category[j])
-                if c < 0 or c >= n_categories:
-                    return False
-                value = count[j]
-                total += value
-                code[m] = c
-                gain[m] = value
-                if value != 0.0:
-                    m += 1
-                    if not (value < KNOWN and np.float64(np.int64(value)) == value):
-                        whole = False
-            evidence[low + i] = total
-            length[i] = total + smoothing
-        first[rows] = m
-        _logarithms(length, rows)
-        if whole:
-            for j in range(m):
-                gain[j] = table[code[j] * KNOWN + np.int64(gain[j])]
-        else:
-            for j in range(m):
-                gain[j] += floor[code[j]]
-            _logarithms(gain, m)
-            for j in range(m):
-                gain[j] -= base[code[j]]
-        for i in range(rows):
-            own = length[i] - log_smoothing
-            _weigh(gain, code, first[i], first[i + 1], own, weight, width, slope, constant, row)
+    """Scores of customers [start, stop); False where a customer's categories do not ascend among those there are."""
+    n, n_categories, n_traits = evidence.size, floor.size, slope.size
+    tile = np.zeros(n_categories * LANES, np.float64)
+    row = np.empty(LANES, np.float64)
+    length = np.empty(LANES, np.float64)
+    for low in range(start, stop, LANES):
+        rows = min(LANES, stop - low)
+        if not _turn(starts, category, dense, count, low, rows, n_categories, tile):
+            return False
+        total = splat_f64(np.float64(0.0))
+        for c in range(n_categories):
+            total = add_f64(total, load_f64(tile, c * LANES))
+        store_f64(row, 0, total)
+        for j in range(rows):
+            evidence[low + j] = row[j]
+        store_f64(length, 0, add_f64(total, splat_f64(smoothing)))
+        _logarithms(length, LANES)
+        own = sub_f64(load_f64(length, 0), splat_f64(log_smoothing))
+        _gains(tile, n_categories, floor, base, table)
+        for t in range(n_traits):
+            value = sub_f64(splat_f64(constant[t]), mul_f64(splat_f64(slope[t]), own))
+            for k in range(first[t], first[t + 1]):
+                value = add_f64(value, mul_f64(splat_f64(packed[k]), load_f64(tile, used[k] * LANES)))
+            if rows == LANES:
+                store_f64(scores, t * n + low, value)
+            else:
+                store_f64(row, 0, value)
+                for j in range(rows):
+                    scores[t * n + low + j] = row[j]
+        if want_reasons:
+            for c in range(n_categories):
+                at = c * LANES
+                store_f64(tile, at, sub_f64(sub_f64(load_f64(tile, at), own), splat_f64(mean[c])))
             for t in range(n_traits):
-                scores[t * n + low + i] = row[t]
-            if want_reasons:
-                for j in range(first[i], first[i + 1]):
-                    whole_row[code[j]] = gain[j]
-                _name(whole_row, own, weight, width, mean, start_of, used, n_traits, reasons, n, low + i)
-                for j in range(first[i], first[i + 1]):
-                    whole_row[code[j]] = 0.0
+                _name(
+                    tile, first[t], first[t + 1], used, packed, row, reasons, t * N_REASONS * n + low, n, rows
+                )
     return True
 
 
 @kernel
-def _weigh(gain, code, first, last, length, weight, width, slope, constant, row):
-    """row[t] = constant[t] - slope[t] * length, then + weight[c, t] * gain for each entry, in turn."""
-    shift = splat_f64(length)
-    for t in range(0, width, LANES):
-        total = sub_f64(load_f64(constant, t), mul_f64(load_f64(slope, t), shift))
-        for j in range(first, last):
-            total = add_f64(total, mul_f64(load_f64(weight, code[j] * width + t), splat_f64(gain[j])))
-        store_f64(row, t, total)
+def _turn(starts, category, dense, count, low, rows, n_categories, tile):
+    """tile[c, j] = count of customer ``low + j`` in category c; lanes beyond the last customer are 0."""
+    if rows < LANES or not dense:
+        tile[:] = 0.0
+    for j in range(rows):
+        begin = starts[low + j]
+        if dense:
+            for c in range(n_categories):
+                tile[c * LANES + j] = count[begin + c]
+            continue
+        before = np.int64(-1)
+        for i in range(begin, starts[low + j + 1]):
+            c = np.int64(category[i])
+            if c <= before or c >= n_categories:
+                return False
+            tile[c * LANES + j] = count[i]
+            before = c
+    return True
 
 
 @kernel
-def _name(gain, length, weight, width, mean, start_of, used, n_traits, reasons, n, i):
-    """The three categories with the largest contribution to each trait of customer i, the lower of equal ones."""
-    for t in range(n_traits):
-        size0, size1, size2 = 0.0, 0.0, 0.0
-        at0, at1, at2 = -1, -1, -1
-        for k in range(start_of[t], start_of[t + 1]):
-            c = used[k]
-            size = abs(weight[c * width + t] * ((gain[c] - length) - mean[c]))
-            if size > size0:
-                size0, size1, size2 = size, size0, size1
-                at0, at1, at2 = c, at0, at1
-            elif size > size1:
-                size1, size2 = size, size1
-                at1, at2 = c, at1
-            elif size > size2:
-                size2 = size
-                at2 = c
-        reasons[(t * N_REASONS) * n + i] = at0
-        reasons[(t * N_REASONS + 1) * n + i] = at1
-        reasons[(t * N_REASONS + 2) * n + i] = at2
+def _gains(tile, n_categories, floor, base, table):
+    """tile[c, j] = log(tile[c, j] + floor[c]) - log(floor[c]), from the table where every count is in it."""
+    m = n_categories * LANES
+    odd = 0
+    for i in range(m):
+        whole = np.int64(tile[i])
+        odd |= (np.float64(whole) != tile[i]) | (np.uint64(whole) >= np.uint64(KNOWN))
+    if odd:
+        for c in range(n_categories):
+            at = c * LANES
+            store_f64(tile, at, add_f64(load_f64(tile, at), splat_f64(floor[c])))
+        _logarithms(tile, m)
+        for c in range(n_categories):
+            at = c * LANES
+            store_f64(tile, at, sub_f64(load_f64(tile, at), splat_f64(base[c])))
+        return
+    for c in range(n_categories):
+        for i in range(c * LANES, (c + 1) * LANES):
+            tile[i] = table[c * KNOWN + np.int64(tile[i])]
+
+
+@kernel
+def _name(standing, begin, end, used, packed, row, reasons, to, n, rows):
+    """The three categories with the largest contribution to a trait, the largest first, the lower of equal ones."""
+    zero = splat_f64(np.float64(0.0))
+    none = splat_f64(np.float64(-1.0))
+    size0, size1, size2 = zero, zero, zero
+    at0, at1, at2 = none, none, none
+    for k in range(begin, end):
+        part = mul_f64(splat_f64(packed[k]), load_f64(standing, used[k] * LANES))
+        size = select_f64(less_f64(part, zero), sub_f64(zero, part), part)
+        code = splat_f64(np.float64(used[k]))
+        # Sorted in from below: what is larger than the last takes its place, then changes places upwards.
+        last = less_f64(size2, size)
+        size2, at2 = select_f64(last, size, size2), select_f64(last, code, at2)
+        middle = less_f64(size1, size2)
+        size1, size2 = select_f64(middle, size2, size1), select_f64(middle, size1, size2)
+        at1, at2 = select_f64(middle, at2, at1), select_f64(middle, at1, at2)
+        top = less_f64(size0, size1)
+        size0, size1 = select_f64(top, size1, size0), select_f64(top, size0, size1)
+        at0, at1 = select_f64(top, at1, at0), select_f64(top, at0, at1)
+    store_f64(row, 0, at0)
+    for j in range(rows):
+        reasons[to + j] = np.int16(row[j])
+    store_f64(row, 0, at1)
+    for j in range(rows):
+        reasons[to + n + j] = np.int16(row[j])
+    store_f64(row, 0, at2)
+    for j in range(rows):
+        reasons[to + 2 * n + j] = np.int16(row[j])
