@@ -165,6 +165,19 @@ def test_ceilings_count_what_they_do(monkeypatch):
         bench.multiply_add()
 
 
+@pytest.mark.parametrize("decayed", [[], ["--decayed"]])
+def test_trait_peers_run_tiny_and_give_the_same_scores(tmp_path, decayed):
+    report = tmp_path / "traits.json"
+    sizes = ("--n", "700", "--categories", "6", "--traits", "3", "--rounds", "2", "--pause", "0")
+    command = [sys.executable, FOLDER / "trait_peers.py", *sizes, "--json", report, *decayed]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert set(found["seconds"]) == {"gpuseg", "numpy", "numpy, in blocks", "polars"}
+    assert all(len(times) == 2 for times in found["seconds"].values())
+    assert all(name in done.stdout for name in found["seconds"])
+
+
 def test_a_missing_peer_is_named(monkeypatch, capsys):
     peers = importlib.import_module("peers")
     adapters = importlib.import_module("kmeans_peers")

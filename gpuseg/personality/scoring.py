@@ -221,12 +221,12 @@ def score_counts(
         wanted = f"a column for each of its {len(reference.categories)} categories"
         msg = f"counts of shape {counts.shape} do not fit the reference; give {wanted}"
         raise InputError(msg)
-    if counts.size and not (counts.min() >= 0.0 and counts.max() < np.inf):
-        raise InputError("counts hold negative or not finite values; give 0 or more")
     terms = reference.terms(weights)
     by = choose_engine().build() if engine is None else engine
     raw, counted = np.empty((terms.n_traits, len(counts))), np.empty(len(counts))
     by.trait_scores(CategoryCounts.of_table(counts), terms, raw, counted)
+    if not np.isfinite(counted).all():
+        raise InputError("counts hold infinite values; give 0 or more")
     for start in range(0, len(counts), _ROWS):
         rows = slice(start, start + _ROWS)
         raw[:, rows] = 50.0 + 10.0 * _standing(raw[:, rows], counted[rows], reference)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gpuseg.core.overindex import CategoryCounts, TraitTerms, trait_scores
 from gpuseg.engines.base import Engine
 from gpuseg.engines.cpu.engine import CpuEngine
-from gpuseg.errors import ContractError
+from gpuseg.errors import ContractError, RangeError
 
 KINDS = ["whole", "decayed", "mixed", "large", "none"]
 
@@ -94,6 +94,18 @@ def test_categories_that_are_not_those_of_the_reference_in_order_are_refused(cod
     counts = CategoryCounts(np.array([0, m]), np.array(codes, np.int32), np.ones(m), 3)
     with pytest.raises(ContractError, match=r"do not ascend within 0 \.\. 2"):
         CpuEngine(1).trait_scores(counts, terms, np.empty((2, 1)), np.empty(1))
+
+
+@pytest.mark.parametrize("count", [-1.0, -0.25, np.nan, -np.inf])
+@pytest.mark.parametrize("row", [0, 17, 69])
+def test_counts_below_0_are_refused(count, row):
+    counts = table_of("whole", 70, 3, 1)
+    counts[row, 1] = count
+    for entries in (CategoryCounts.of_table(counts), entries_of(np.abs(np.nan_to_num(counts)))):
+        if not entries.dense:
+            entries.count[entries.starts[row]] = count
+        with pytest.raises(RangeError, match="give 0 or more"):
+            CpuEngine(1).trait_scores(entries, terms_of(3, 2, 0), np.empty((2, 70)), np.empty(70))
 
 
 @pytest.mark.parametrize(

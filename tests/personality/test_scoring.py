@@ -187,8 +187,11 @@ def test_what_does_not_belong_together_is_refused():
         score(evidence_of(counts), reference, WEIGHTS, level=0.85)
     with pytest.raises(InputError, match="a column for each of its 8"):
         score_counts(counts[:, :7], reference, WEIGHTS)
-    with pytest.raises(InputError, match="negative or not finite"):
-        score_counts(-counts, reference, WEIGHTS)
+    for wrong in (-1.0, -0.5, np.nan, np.inf):
+        odd = counts.copy()
+        odd[17, 3] = wrong
+        with pytest.raises(InputError, match="give 0 or more"):
+            score_counts(odd, reference, WEIGHTS)
     with pytest.raises(RangeError, match="total spend"):
         score(evidence_of(counts, total_spend=np.full(300, 1e15)), reference, WEIGHTS)
 

@@ -26,10 +26,12 @@ from gpuseg.engines.cpu.wide import (
     store_f64,
     sub_f64,
 )
-from gpuseg.errors import ContractError
+from gpuseg.errors import ContractError, RangeError
 
 KNOWN = 64
 """Whole counts below this have their logarithm in the table."""
+
+_FINE, _COUNT, _CATEGORY = 0, 1, 2  # what a kernel found
 
 Float64 = npt.NDArray[np.float64]
 
@@ -63,6 +65,8 @@ def trait_scores(
     ------
     ContractError
         A buffer does not fit, or a category is none of the terms'.
+    RangeError
+        A count is below 0 or NaN.
     """
     require_scored(counts, terms, scores, evidence, reasons)
     base = detmath.log(terms.floor)
@@ -74,17 +78,20 @@ def trait_scores(
     weighed = (first, used.astype(np.int64), terms.weight[traits, used], terms.slope, terms.constant)
     log_smoothing = detmath.log(terms.smoothing)
 
-    def work(start: int, stop: int) -> bool:
-        done: bool = _score_rows(
+    def work(start: int, stop: int) -> int:
+        done: int = _score_rows(
             counts.starts, counts.category, counts.dense, counts.count, start, stop,
             terms.smoothing, log_smoothing, *given, *weighed, scores.reshape(-1), evidence, named, reasons is not None,
         )  # fmt: skip
         return done
 
-    if not all(run_parallel(work, ranges)):
+    trouble = max(run_parallel(work, ranges))
+    if trouble == _CATEGORY:
         last = terms.floor.size - 1
         msg = f"categories of a customer do not ascend within 0 .. {last}; count by those of the reference"
         raise ContractError(msg)
+    if trouble == _COUNT:
+        raise RangeError("counts hold negative or undefined values; give 0 or more")
 
 
 @kernel
@@ -99,7 +106,7 @@ def _score_rows(
     starts, category, dense, count, start, stop, smoothing, log_smoothing, floor, base, table, mean,
     first, used, packed, slope, constant, scores, evidence, reasons, want_reasons,
 ):  # fmt: skip
-    """Scores of customers [start, stop); False where a customer's categories do not ascend among those there are."""
+    """Scores of customers [start, stop), up to where something is wrong: _FINE, _COUNT or _CATEGORY."""
     n, n_categories, n_traits = evidence.size, floor.size, slope.size
     tile = np.zeros(n_categories * LANES, np.float64)
     row = np.empty(LANES, np.float64)
@@ -107,7 +114,7 @@ def _score_rows(
     for low in range(start, stop, LANES):
         rows = min(LANES, stop - low)
         if not _turn(starts, category, dense, count, low, rows, n_categories, tile):
-            return False
+            return _CATEGORY
         total = splat_f64(np.float64(0.0))
         for c in range(n_categories):
             total = add_f64(total, load_f64(tile, c * LANES))
@@ -117,7 +124,8 @@ def _score_rows(
         store_f64(length, 0, add_f64(total, splat_f64(smoothing)))
         _logarithms(length, LANES)
         own = sub_f64(load_f64(length, 0), splat_f64(log_smoothing))
-        _gains(tile, n_categories, floor, base, table)
+        if not _gains(tile, n_categories, floor, base, table):
+            return _COUNT
         for t in range(n_traits):
             value = sub_f64(splat_f64(constant[t]), mul_f64(splat_f64(slope[t]), own))
             for k in range(first[t], first[t + 1]):
@@ -136,7 +144,7 @@ def _score_rows(
                 _name(
                     tile, first[t], first[t + 1], used, packed, row, reasons, t * N_REASONS * n + low, n, rows
                 )
-    return True
+    return _FINE
 
 
 @kernel
@@ -152,22 +160,26 @@ def _turn(starts, category, dense, count, low, rows, n_categories, tile):
             continue
         before = np.int64(-1)
         for i in range(begin, starts[low + j + 1]):
-            c = np.int64(category[i])
-            if c <= before or c >= n_categories:
+            code = np.int64(category[i])
+            if code <= before or code >= n_categories:
                 return False
-            tile[c * LANES + j] = count[i]
-            before = c
+            tile[code * LANES + j] = count[i]
+            before = code
     return True
 
 
 @kernel
 def _gains(tile, n_categories, floor, base, table):
-    """tile[c, j] = log(tile[c, j] + floor[c]) - log(floor[c]), from the table where every count is in it."""
+    """tile[c, j] = log(tile[c, j] + floor[c]) - log(floor[c]), from the table where it has all; False if one is < 0."""
     m = n_categories * LANES
     odd = 0
+    bad = 0
     for i in range(m):
         whole = np.int64(tile[i])
         odd |= (np.float64(whole) != tile[i]) | (np.uint64(whole) >= np.uint64(KNOWN))
+        bad |= not tile[i] >= 0.0
+    if bad:
+        return False
     if odd:
         for c in range(n_categories):
             at = c * LANES
@@ -176,10 +188,11 @@ def _gains(tile, n_categories, floor, base, table):
         for c in range(n_categories):
             at = c * LANES
             store_f64(tile, at, sub_f64(load_f64(tile, at), splat_f64(base[c])))
-        return
+        return True
     for c in range(n_categories):
         for i in range(c * LANES, (c + 1) * LANES):
             tile[i] = table[c * KNOWN + np.int64(tile[i])]
+    return True
 
 
 @kernel
