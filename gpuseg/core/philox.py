@@ -40,6 +40,7 @@ class Stage(IntEnum):
     BOOTSTRAP = 3
     SILHOUETTE_SAMPLE = 4
     OVERSAMPLE = 5
+    FOLD = 6
 
 
 def philox4x32(

@@ -165,7 +165,7 @@ def soft_membership(model: Any, features: Any, *, temperature_: float | None = N
         raise InputError(f"temperature_={temperature_} is not a number from 0 up")
     n, k = len(customers.values), len(centres)
     shares, labels = np.full((n, k), np.nan), np.full(n, -1, np.int32)
-    known = np.isfinite(customers.values).all(axis=1)
+    known = np.asarray(np.isfinite(customers.values).all(axis=1))
     for start in range(0, n, _BLOCK_ROWS):
         rows = np.flatnonzero(known[start : start + _BLOCK_ROWS]) + start
         if len(rows):

@@ -65,6 +65,7 @@ def test_stage_numbers_never_change():
         "BOOTSTRAP": 3,
         "SILHOUETTE_SAMPLE": 4,
         "OVERSAMPLE": 5,
+        "FOLD": 6,
     }
 
 
