@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gpuseg.customers.reading.records import Transactions
     from gpuseg.customers.reading.transactions import read_transactions
     from gpuseg.insight.model_files import load_model
+    from gpuseg.personality.spend_personality import SpendPersonality
     from gpuseg.quality.choose_k import choose_k
     from gpuseg.quality.silhouette import silhouette_samples, silhouette_score
 
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "KMeans",
     "MiniBatchKMeans",
+    "SpendPersonality",
     "Transactions",
     "__version__",
     "choose_k",
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "KMeans": "gpuseg.cluster.kmeans",
     "MiniBatchKMeans": "gpuseg.cluster.minibatch",
+    "SpendPersonality": "gpuseg.personality.spend_personality",
     "Transactions": "gpuseg.customers.reading.records",
     "choose_k": "gpuseg.quality.choose_k",
     "cohort_retention": "gpuseg.customers.cohorts",

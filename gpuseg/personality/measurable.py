@@ -126,7 +126,7 @@ def _reason(trait: str, covered: Fraction, names: tuple[str, ...]) -> str:
     if len(names) < LEAST_CATEGORIES:
         listed = f" ({', '.join(names)})" if names else ""
         return (
-            f"{trait} is not measurable on these data: {len(names)} of its categories have purchases{listed}, "
+            f"{trait} is not measurable on these data: purchases in {len(names)} of its categories{listed}, "
             f"{LEAST_CATEGORIES} are needed"
         )
     if covered < LEAST_COVERED:

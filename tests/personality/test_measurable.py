@@ -48,7 +48,7 @@ def test_those_two_are_measured_where_customers_buy_in_everything():
     measured = [m.trait for m in found.measurability if m.measurable]
     assert measured == ["conscientiousness", "extraversion"]
     assert np.isnan(found.values).all(axis=0).tolist() == [True, False, False, True, True]
-    assert "openness is not measurable on these data: 1 of its categories have purchases (airlines)" in (
+    assert "openness is not measurable on these data: purchases in 1 of its categories (airlines)" in (
         found.measurability[0].reason
     )
 
@@ -66,7 +66,7 @@ def test_three_categories_are_enough():
     bought = [True, True, False, True, True, True, True, True]
     (found,) = measure(EVEN, CATEGORIES, bought, [100] * 8, 800)
     assert (found.measurable, found.categories) == (False, ("c00", "c01"))
-    assert "2 of its categories have purchases (c00, c01), 3 are needed" in found.reason
+    assert "purchases in 2 of its categories (c00, c01), 3 are needed" in found.reason
     assert measure(EVEN, CATEGORIES, [True] * 8, [100] * 8, 800)[0].measurable
 
 
