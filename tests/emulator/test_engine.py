@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuseg.core.moments import FeatureRange, Layout, Scales
+from gpuseg.core.overindex import CategoryCounts, TraitTerms
 from gpuseg.core.oversampling import Round
 from gpuseg.core.silhouette import ClusterShape
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.engines.base import METRICS, AssignState, ClusteredRows, Engine
+from gpuseg.engines.choose import say_once
 from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.engines.device.engine import DeviceEngine
 from gpuseg.engines.device.tiles import TILE_BYTES, plan_tile_bytes, plan_tile_rows, run_tiles
@@ -438,3 +440,16 @@ def test_many_features_and_clusters(make_device):
         wanted = CPU.assign(part.block, part.weights, [few], theirs, part.scales, inertia=True)
         assert same(found[0], wanted[0])
     assert np.array_equal(ours[0].labels, theirs[0].labels)
+
+
+def test_scores_from_over_indexing_come_from_the_host_and_it_says_so(make_engine, caplog):
+    rng = np.random.default_rng(4)
+    counts = CategoryCounts.of_table(rng.poisson(1.0, (70, 6)).astype(float))
+    terms = TraitTerms.of(5.0, rng.random(6), rng.random(6), rng.random(6), rng.normal(size=(3, 6)))
+    found, wanted = ((np.empty((3, 70)), np.empty(70), np.empty((3, 3, 70), np.int16)) for _ in range(2))
+    say_once.cache_clear()
+    with caplog.at_level(logging.INFO, "gpuseg.engines"):
+        make_engine().trait_scores(counts, terms, *found)
+    CPU.trait_scores(counts, terms, *wanted)
+    assert all(map(np.array_equal, found, wanted))
+    assert ["on the host" in message for message in caplog.messages] == [True]

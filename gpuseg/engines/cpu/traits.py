@@ -111,6 +111,7 @@ def _score_rows(
     tile = np.zeros(n_categories * LANES, np.float64)
     row = np.empty(LANES, np.float64)
     length = np.empty(LANES, np.float64)
+    values = np.empty(n_traits * LANES, np.float64)
     for low in range(start, stop, LANES):
         rows = min(LANES, stop - low)
         if not _turn(starts, category, dense, count, low, rows, n_categories, tile):
@@ -126,16 +127,10 @@ def _score_rows(
         own = sub_f64(load_f64(length, 0), splat_f64(log_smoothing))
         if not _gains(tile, n_categories, floor, base, table):
             return _COUNT
+        _weigh(tile, own, first, used, packed, slope, constant, values)
         for t in range(n_traits):
-            value = sub_f64(splat_f64(constant[t]), mul_f64(splat_f64(slope[t]), own))
-            for k in range(first[t], first[t + 1]):
-                value = add_f64(value, mul_f64(splat_f64(packed[k]), load_f64(tile, used[k] * LANES)))
-            if rows == LANES:
-                store_f64(scores, t * n + low, value)
-            else:
-                store_f64(row, 0, value)
-                for j in range(rows):
-                    scores[t * n + low + j] = row[j]
+            for j in range(rows):
+                scores[t * n + low + j] = values[t * LANES + j]
         if want_reasons:
             for c in range(n_categories):
                 at = c * LANES
@@ -150,8 +145,13 @@ def _score_rows(
 @kernel
 def _turn(starts, category, dense, count, low, rows, n_categories, tile):
     """tile[c, j] = count of customer ``low + j`` in category c; lanes beyond the last customer are 0."""
-    if rows < LANES or not dense:
-        tile[:] = 0.0
+    if dense and rows == LANES:
+        begin = starts[low]
+        for c in range(n_categories):
+            for j in range(LANES):
+                tile[c * LANES + j] = count[begin + j * n_categories + c]
+        return True
+    tile[:] = 0.0
     for j in range(rows):
         begin = starts[low + j]
         if dense:
@@ -193,6 +193,35 @@ def _gains(tile, n_categories, floor, base, table):
         for i in range(c * LANES, (c + 1) * LANES):
             tile[i] = table[c * KNOWN + np.int64(tile[i])]
     return True
+
+
+@kernel
+def _weigh(tile, own, first, used, packed, slope, constant, values):
+    """values[t, j] = constant[t] - slope[t] * own, then + weight * gain for each category with a weight, in turn.
+
+    Where two traits have weights in the same categories, as most do, both are added to while a gain is at hand.
+    """
+    n_traits = slope.size
+    t = 0
+    while t < n_traits:
+        begin, many = first[t], first[t + 1] - first[t]
+        value = sub_f64(splat_f64(constant[t]), mul_f64(splat_f64(slope[t]), own))
+        pair = t + 1 < n_traits and first[t + 2] - first[t + 1] == many
+        if pair:
+            for k in range(begin, begin + many):
+                pair &= used[k] == used[k + many]
+        if pair:
+            other = sub_f64(splat_f64(constant[t + 1]), mul_f64(splat_f64(slope[t + 1]), own))
+            for k in range(begin, begin + many):
+                gain = load_f64(tile, used[k] * LANES)
+                value = add_f64(value, mul_f64(splat_f64(packed[k]), gain))
+                other = add_f64(other, mul_f64(splat_f64(packed[k + many]), gain))
+            store_f64(values, (t + 1) * LANES, other)
+        else:
+            for k in range(begin, begin + many):
+                value = add_f64(value, mul_f64(splat_f64(packed[k]), load_f64(tile, used[k] * LANES)))
+        store_f64(values, t * LANES, value)
+        t += 2 if pair else 1
 
 
 @kernel
