@@ -37,7 +37,12 @@ FLOAT_SUMS = {"average", "mean", "nanmean", "nanstd", "nanvar", "std", "var"}
 FORBIDDEN = LIBM | BLAS | FLOAT_SUMS
 MODULES = {"math", "numpy", "cmath", "scipy"}
 
-ALLOWED: dict[tuple[str, str], str] = {}
+ALLOWED: dict[tuple[str, str], str] = {
+    (
+        "engines/cpu/products.py",
+        "matmul",
+    ): "a screen: its error is bounded for any BLAS, open rows go by the chain",
+}
 """(file under gpuseg/, what is used): why it is no part of an answer."""
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import Weights
-from gpuseg.engines.base import AssignState, Block
+from gpuseg.engines.base import AssignResult, AssignState, Block
 from gpuseg.engines.cpu.engine import CpuEngine
 
 from .data import Table
@@ -40,6 +40,13 @@ class Passes:
             centres = np.where(np.isnan(means), centres, means)
             computed += found.computed
         return computed
+
+    def once(self, engine: CpuEngine) -> AssignResult:
+        """A first pass over all rows, each of which enters the sums."""
+        [found] = engine.assign(
+            self.block, Weights.ones(), [self.start], [self._nothing_known()], self.scales, labels=False
+        )
+        return found
 
     def settled(self, engine: CpuEngine) -> Callable[[], int]:
         """A pass that moves no row, made once already; each call makes it again and returns distances computed."""

@@ -111,16 +111,26 @@ class AssignResult:
         progress, never part of an answer.
     computed : int
         Distances between a row and a centre that were computed: what bounds save shows here. Never part of an answer.
+    screened : int
+        Rows whose nearest centre was looked for by matrix products first. Never part of an answer.
+    redone : int
+        Those of them that this left open, so that all their distances were computed. Never part of an answer.
     """
 
     sums: ClusterSums
     moved: int
     computed: int = field(default=0, compare=False)
+    screened: int = field(default=0, compare=False)
+    redone: int = field(default=0, compare=False)
 
     def merge(self, other: AssignResult) -> AssignResult:
         """The pass over the rows of both."""
         return AssignResult(
-            self.sums.merge(other.sums), self.moved + other.moved, self.computed + other.computed
+            self.sums.merge(other.sums),
+            self.moved + other.moved,
+            self.computed + other.computed,
+            self.screened + other.screened,
+            self.redone + other.redone,
         )
 
 

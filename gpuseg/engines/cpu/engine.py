@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +44,12 @@ from gpuseg.engines.checks import (
 from gpuseg.engines.cpu import assigning, distances, labelled, preparing, reading, records, sampling, traits
 from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, PassCosts, margins, paying_share, whole_groups
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
+from gpuseg.engines.cpu.products import one_thread_each
+from gpuseg.engines.cpu.routes import Route, ScreenedRows, Setting
 from gpuseg.engines.cpu.slack import TILE
 from gpuseg.engines.cpu.turning import FEATURES
 from gpuseg.engines.cpu.vectors import LANES
-from gpuseg.errors import ContractError
+from gpuseg.errors import ContractError, InputError
 
 _NO_FLOATS = np.empty(0, np.float32)
 _NO_DOUBLES = np.empty(0, np.float64)
@@ -75,14 +78,29 @@ class _Share:
     bins: _Limbs
     moved: int = 0
     looked_at: int = 0
+    screened: int = 0
+    redone: int = 0
 
     @classmethod
     def zero(cls, centres: npt.NDArray[np.float32], mass_bins: int) -> _Share:
         return cls(_Limbs(centres.size), _Limbs(len(centres) * mass_bins), _Limbs(N_BINS))
 
+    @property
+    def limbs(self) -> tuple[npt.NDArray[Any], ...]:
+        """What a kernel adds to."""
+        return (
+            self.total.hi, self.total.lo, self.mass.hi, self.mass.lo, self.bins.hi, self.bins.lo,
+        )  # fmt: skip
+
     def add_counts(self, moved: int, looked_at: int) -> None:
         self.moved += moved
         self.looked_at += looked_at
+
+    def add_screened(self, rows: ScreenedRows) -> None:
+        rows.close()
+        self.add_counts(rows.moved, rows.done)
+        self.screened += rows.done
+        self.redone += rows.redone
 
 
 class CpuEngine:
@@ -95,13 +113,27 @@ class CpuEngine:
     bounds : bool, default True
         Whether passes remember bounds, so that rows which cannot have changed their label are not looked at. Off or
         on: the same labels, centres and sums.
+    screen : {"auto", True, False}, default "auto"
+        Whether passes that look at every row find the nearest centres by matrix products of BLAS, and redo by the chain
+        the rows that these leave open: always, never, or with many features and centres where it was measured to be
+        faster. The same labels, centres and sums.
+
+    Raises
+    ------
+    InputError
+        ``screen`` is something else.
     """
 
     name = "cpu"
 
-    def __init__(self, n_jobs: int | None = None, *, bounds: bool = True) -> None:
+    def __init__(self, n_jobs: int | None = None, *, bounds: bool = True, screen: Setting = "auto") -> None:
+        if screen not in ("auto", True, False):
+            raise InputError(
+                f'screen={screen!r} is not one of "auto", True and False; leave it out for "auto"'
+            )
         self.n_jobs = n_jobs
         self.bounds = bounds
+        self.screen = screen
 
     def __repr__(self) -> str:
         return f"CpuEngine(n_jobs={self.n_jobs})"
@@ -209,28 +241,41 @@ class CpuEngine:
             # An exception half-way must not leave labels and sums that disagree.
             state.sums = state.kept = None
         row_chunk = self._model_chunk(n, d, len(centres))
+        table = flat, stride, row_major
+        routes = [Route.of(self.screen, plan, c, n) for plan, c in zip(plans, centres, strict=True)]
+        modes = int(weights.mode), sums, inertia, spare, distance is not None
 
         def work(start: int, stop: int) -> list[_Share]:
             shares = [_Share.zero(c, mass_bins) for c in centres]
             for low in range(start, stop, row_chunk):
-                for m, (c, part) in enumerate(zip(centres, shares, strict=True)):
-                    part.add_counts(*assigning.assign_rows(
-                        flat, stride, row_major, low, min(low + row_chunk, stop), c.reshape(-1), own[m], d, len(c),
-                        states[m].labels, known[m] is None, scale, weights.integers, weights.reals, int(weights.mode),
-                        sums, inertia, spare, distance is not None, *bound_arrays[m], share, least,
-                        part.total.hi, part.total.lo, part.mass.hi, part.mass.lo, part.bins.hi, part.bins.lo,
-                    ))  # fmt: skip
+                for m, (c, part, route) in enumerate(zip(centres, shares, routes, strict=True)):
+                    model = (
+                        c.reshape(-1), own[m], d, len(c), states[m].labels, known[m] is None, scale, weights.integers,
+                        weights.reals, *modes,
+                    )  # fmt: skip
+                    chain = functools.partial(_chain, part, table, (*model, *bound_arrays[m], share, least))
+                    high = min(low + row_chunk, stop)
+                    if route is None:
+                        chain(low, high)
+                        continue
+                    rows_of = ScreenedRows(route.screen, *table, model, part.limbs)
+                    route.over(low, high, chain, rows_of)
+                    part.add_screened(rows_of)
             return shares
 
-        done = run_parallel(work, self._ranges(n))
+        with one_thread_each() if any(routes) else nullcontext():
+            done = run_parallel(work, self._ranges(n))
         results = []
         for m, (c, state) in enumerate(zip(centres, states, strict=True)):
             parts = [thread[m] for thread in done]
             full = self._collect(parts, c, known[m] if sums else None, scales)
-            moved, looked_at = (sum(getattr(part, name) for part in parts) for name in ("moved", "looked_at"))
+            moved, looked_at, screened, redone = (
+                sum(getattr(part, name) for part in parts)
+                for name in ("moved", "looked_at", "screened", "redone")
+            )
             state.sums = full if sums else None
             state.kept = plans[m].after(looked_at / max(1, n))
-            results.append(AssignResult(full, moved, looked_at * len(c)))
+            results.append(AssignResult(full, moved, looked_at * len(c), screened, redone))
         return results
 
     def _plan(
@@ -444,6 +489,11 @@ class CpuEngine:
 def _as_it_lies(block: Block) -> tuple[npt.NDArray[np.float32], int]:
     """The values of a block as one array, and how far features lie apart: 0 where it is row-major."""
     return (block.T.reshape(-1), 0) if is_row_major(block) else flattened(block)
+
+
+def _chain(part: _Share, block: tuple[Any, ...], rest: tuple[Any, ...], low: int, high: int) -> None:
+    """Rows [low, high) of one model by the chain, less those that bounds vouch for."""
+    part.add_counts(*assigning.assign_rows(*block, low, high, *rest, *part.limbs))
 
 
 def _cluster_moments(
