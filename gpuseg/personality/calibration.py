@@ -130,7 +130,7 @@ class Calibration:
     def weights(
         self, construct: str = "calibrated", categories: Collection[str] | None = None
     ) -> TraitWeights:
-        """The weights of the accepted traits, each trait of unit length.
+        """The weights of the accepted traits for the features as they came, each trait of unit length.
 
         Parameters
         ----------
@@ -143,7 +143,8 @@ class Calibration:
         Returns
         -------
         TraitWeights
-            Of the evidence class "calibrated".
+            Of the evidence class "calibrated". Scores mean the same by them if the features were the z values of
+            :func:`~gpuseg.personality.category_features.category_features`.
 
         Raises
         ------
@@ -151,11 +152,9 @@ class Calibration:
             No feature is such a category.
         """
         entries = tuple(
-            TraitWeight(
-                feature, one.trait, weight, f"survey of {one.n} customers, r = {one.r:.3f}", "calibrated"
-            )
+            TraitWeight(feature, one.trait, weight / (spread or 1.0), _source(one), "calibrated")
             for one in self.accepted
-            for feature, weight in zip(self.features, one.coefficients, strict=True)
+            for feature, weight, spread in zip(self.features, one.coefficients, self.spreads, strict=True)
             if categories is None or feature in categories
         )
         if not entries:
@@ -313,6 +312,10 @@ def calibrate(
         len(survey.keys) - len(keys),
         int(np.count_nonzero(np.isnan(rows.values))),
     )
+
+
+def _source(one: TraitCalibration) -> str:
+    return f"survey of {one.n} customers, r = {one.r:.3f}"
 
 
 def _opened(features: Any, names: Sequence[str] | None, customers: Any) -> CustomerColumns:

@@ -306,7 +306,9 @@ class MessageGroups:
         evidence : str or array_like of shape (n,), optional
             Decayed transactions behind the scores of each customer, or the column of ``scores`` that has them.
         rests_on : mapping of str to sequence of str, optional
-            The spend categories with a weight of each trait: a trait that rests on a sensitive one chooses nothing.
+            The spend categories with a weight of each trait, from
+            :func:`~gpuseg.personality.use_limits.categories_behind`: a trait that rests on a sensitive one chooses
+            nothing.
 
         Returns
         -------

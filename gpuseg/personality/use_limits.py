@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from gpuseg.customers.sensitive import KINDS, sensitive_kind
 from gpuseg.errors import InputError
+from gpuseg.personality.weights import TraitWeights
 
 NOT_FOR = "Estimated. Not for eligibility, price, credit or employment."
 """Stands with every result."""
@@ -99,6 +100,30 @@ def require_allowed(
                     f"{trait!r} rests on {category!r} ({reason}), which never chooses a message unless opted in; use "
                     f"weights without it, or give opt_in={{{category!r}: purpose}}"
                 )
+
+
+def categories_behind(weights: TraitWeights, categories: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The categories that each trait's score rests on: what message groups take as ``rests_on``.
+
+    Parameters
+    ----------
+    weights : TraitWeights
+        What scores were made with.
+    categories : sequence of str
+        Of the reference: those that could count at all.
+
+    Examples
+    --------
+    >>> categories_behind(TraitWeights.default(), ["restaurants", "fines"])["neuroticism"]
+    ('fines',)
+    """
+    there = set(categories)
+    return {
+        trait: tuple(
+            e.category for e in weights.entries if e.trait == trait and e.weight and e.category in there
+        )
+        for trait in weights.traits
+    }
 
 
 def require_no_copies(

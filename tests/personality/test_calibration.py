@@ -14,9 +14,15 @@ from gpuseg import datasets
 from gpuseg.core.promise import Promise
 from gpuseg.datasets_planted import CATEGORIES, TRAITS, names
 from gpuseg.errors import InputError, TooFewRowsError
+from gpuseg.personality import category_features as features_module
 from gpuseg.personality import unseen
 from gpuseg.personality.calibration import Calibration, calibrate
+from gpuseg.personality.category_features import category_features
+from gpuseg.personality.reference import make_reference
+from gpuseg.personality.scoring import score
 from gpuseg.personality.unseen import fold_of
+from gpuseg.personality.weights import TraitWeights
+from tests.personality.populations import evidence_of
 
 KEY = {"openness": ("o1", "-o2", "o3", "-o4")}
 WEIGHTS = np.array([0.5, -0.4, 0.3, 0.0])
@@ -95,6 +101,47 @@ def test_signs_of_the_generator_are_found_at_the_published_size():
     ]
     assert len(agree) >= 25
     assert np.mean(agree) >= 0.95
+
+
+def test_calibrated_weights_score_as_the_calibration_predicts():
+    counts, traits = datasets.category_counts(1200, 150, seed=5, effect=3.0)
+    planted = pa.table({"customer": np.arange(1200)} | dict(zip(TRAITS, traits.T, strict=True)))
+    items, key = datasets.make_survey(planted, 4, seed=5)
+    evidence = evidence_of(counts, tuple(CATEGORIES))
+    first = TraitWeights.default()
+    reference = make_reference(lambda: [evidence], first)
+    features = category_features(evidence, reference)
+    assert features.num_columns == 56
+    found = calibrate(features.slice(0, 700), None, items, {trait: key[trait] for trait in TRAITS[2:4]})
+    weights = found.weights("own", categories=reference.categories)
+    scores = score(evidence, make_reference(lambda: [evidence], weights), weights, validity=found.r)
+    predicted = found.predict(features)
+    best = datasets.best_attainable(150, effect=3.0, sensitive=True)
+    assert weights.traits == ("extraversion", "agreeableness")
+    for t, trait in enumerate(weights.traits):
+        # The ridge is fitted on the same z, so both order the customers alike.
+        assert np.corrcoef(scores.values[:, t], predicted[trait].to_numpy())[0, 1] > 1 - 1e-9
+        unseen = np.corrcoef(scores.values[700:, t], traits[700:, TRAITS.index(trait)])[0, 1]
+        assert best[trait] + 0.1 > unseen > 0.6 * best[trait]
+
+
+def test_category_features_are_those_of_the_formula(monkeypatch):
+    counts = datasets.category_counts(50, 40, seed=5)[0].astype(float)
+    counts[:, 7] = 0.0
+    evidence = evidence_of(counts, tuple(CATEGORIES))
+    reference = make_reference(lambda: [evidence], TraitWeights.default())
+    found = category_features(evidence, reference)
+    assert list(CATEGORIES)[7] not in found.column_names
+    n = counts.sum(axis=1)
+    for c, name in enumerate(CATEGORIES):
+        if name not in found.column_names:
+            assert reference.share[c] == 0.0
+            continue
+        index = np.log((counts[:, c] + 5 * reference.share[c]) / ((n + 5) * reference.share[c]))
+        expected = (index - reference.mean[c]) / reference.sd[c]
+        assert found[name].to_numpy() == pytest.approx(expected, abs=1e-9)
+    monkeypatch.setattr(features_module, "_BLOCK_ROWS", 7)
+    assert category_features(evidence, reference).equals(found)
 
 
 def test_fewer_than_300_surveyed_customers_are_refused():
@@ -183,13 +230,13 @@ def test_rows_of_a_customer_never_sit_on_both_sides(monkeypatch):
     # The same data split by rows: the leak is found, so this test would see it.
     from sklearn.linear_model import Ridge
 
-    y = np.repeat(score(items), rows)
+    y = np.repeat(said(items), rows)
     half = np.arange(n * rows) % rows == 0
     leaked = Ridge(alpha=10.0).fit(features[~half], y[~half]).predict(features[half])
     assert np.corrcoef(leaked, y[half])[0, 1] > 0.5
 
 
-def score(items):
+def said(items):
     x = items.to_pandas()
     return ((x["o1"] + x["o3"] + 12 - x["o2"] - x["o4"]) / 4).to_numpy()
 
@@ -270,7 +317,7 @@ def test_the_interval_covers_what_is_found_among_new_customers():
         found = calibrate(features, None, items, KEY, level=0.8).traits[0]
         fresh, answers, _, _ = made(8000, seed + 500, weights=np.array([0.25, -0.2, 0.15, 0.0]))
         raw = np.stack([fresh[name].to_numpy() for name in NAMES], axis=1)
-        r = np.corrcoef((raw * np.array(found.coefficients)).sum(axis=1), score(answers))[0, 1]
+        r = np.corrcoef((raw * np.array(found.coefficients)).sum(axis=1), said(answers))[0, 1]
         covered += found.low <= r <= found.high
     assert 10 <= covered <= 16
 

@@ -9,10 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gpuseg import datasets
+from gpuseg.datasets_planted import CATEGORIES, names
 from gpuseg.errors import InputError
 from gpuseg.personality.message_choice import MessageGroup
 from gpuseg.personality.message_groups import MessageGroups
-from gpuseg.personality.use_limits import barred
+from gpuseg.personality.reference import make_reference
+from gpuseg.personality.scoring import score
+from gpuseg.personality.use_limits import barred, categories_behind
+from gpuseg.personality.weights import TraitWeights
+from tests.personality.populations import evidence_of
 
 N = 40
 
@@ -137,3 +143,23 @@ def test_learning_leaves_barred_columns_out_and_says_so():
     assert groups.traits == ("openness", "night_share")
     assert groups.left_out == ("neuroticism", "share_gambling")
     assert groups.assign(data, on="2024-01-01").facts()["left_out"] == ["neuroticism", "share_gambling"]
+
+
+def test_scores_choose_messages_by_what_they_rest_on():
+    counts, _ = datasets.category_counts(300, (5, 100), seed=1)
+    weights = TraitWeights.of("OCEAN", datasets.planted_weights())
+    kept = np.isin(list(CATEGORIES), names(sensitive=False))
+    for use, traits in ((kept, ("extraversion", "openness")), (np.ones(55, np.bool_), ("openness",))):
+        evidence = evidence_of(counts[:, use], tuple(np.array(list(CATEGORIES))[use].tolist()))
+        reference = make_reference(lambda evidence=evidence: [evidence], weights)
+        scores = score(evidence, reference, weights)
+        behind = categories_behind(weights, reference.categories)
+        found = MessageGroups.by_centres(
+            {"a": dict.fromkeys(traits, 45), "b": dict.fromkeys(traits, 55)}, review="monthly"
+        ).assign(scores.to_arrow(), on="2024-01-01", evidence=scores.evidence, rests_on=behind)
+        assert found.sizes["everyone"] == np.count_nonzero(scores.evidence < 20) > 0
+        assert min(found.sizes.values()) > 0
+    with pytest.raises(InputError, match="'extraversion' rests on 'pubs_bars'"):
+        declare("extraversion").assign(scores.to_arrow(), on="2024-01-01", rests_on=behind)
+    opted = declare("neuroticism", opt_in={"neuroticism": "support for worried customers"})
+    assert opted.assign(scores.to_arrow(), on="2024-01-01", rests_on=behind).sizes["a"] > 0
