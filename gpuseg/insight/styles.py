@@ -142,12 +142,13 @@ _VALUES: dict[str, Callable[[Baskets, Flags], Float64]] = {
 }
 _OF_THINGS = {"variety_seeking", "breadth"}
 """Styles that look at what was bought; all others count every basket."""
-_NEEDS = {
+NEEDS = {
     "deal_responsive": "discount",
     "coupon_use": "coupon",
     "own_label": "own_label",
     "breadth": "category",
 }
+"""The role that a style needs beside the customer, the time and the amount."""
 
 
 @dataclass(frozen=True)
@@ -310,7 +311,7 @@ def _state(tx: Transactions, day: int | None, opt_in: tuple[str, ...]) -> Basket
 def _left_out(tx: Transactions, baskets: Baskets, telling: Baskets) -> dict[str, str]:
     """Styles that cannot be told from these transactions, and why."""
     found = {
-        name: f"the transactions have no {role} column" for name, role in _NEEDS.items() if not _has(tx, role)
+        name: f"the transactions have no {role} column" for name, role in NEEDS.items() if not _has(tx, role)
     }
     if not _has(tx, "product") and not _has(tx, "category"):
         found["variety_seeking"] = "the transactions have neither a product nor a category column"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from gpuseg.customers.reading.transactions import read_transactions
 from gpuseg.insight.answer import Asked
 from gpuseg.insight.outcome import read_outcome
 from gpuseg.insight.words import Wording
+from gpuseg.jobs.declared.message_section import Messages
 from gpuseg.jobs.erasing.suppression import load_suppression
 from gpuseg.jobs.finishing import Occasion, RunResult, write_run
+from gpuseg.jobs.message_plan import message_plan
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
@@ -43,6 +47,17 @@ outcome's window begins; a segment that a mailing is planned for needs 100 house
 would decide nothing. One household in nine lies more than three standard deviations out in some feature, most in
 coupons: kept as they are, the segments hang on the seed (k of 3, 4 or 6, and not always a group of coupon users);
 pulled in, six seeds out of six give the same four, with the same answer."""
+
+MESSAGES = Messages(
+    thresholds={
+        "reduced goods": {"deal_responsive": (0.19, None)},
+        "own label": {"own_label": (0.36, None)},
+        "full trips": {"planned": (0.7, None)},
+    },
+    review="monthly",
+)
+"""Each bound takes about a quarter of the households; whoever is within none, or has fewer than ten baskets, gets the
+letter as it is."""
 
 _DEPARTMENTS = {
     "DELI": "deli",
@@ -100,11 +115,17 @@ def run_demo(out: Path | None, progress: Progress) -> RunResult:
         with stages.stage("read the outcome") as stage:
             asked = coupon_mailing()
             stage.add_rows(len(asked.outcome.happened))
-        found = segment_customers(tx, SETTINGS, stages, _WORDING, asked)
+        found = segment_customers(tx, demo_settings(), stages, _WORDING, asked)
         consent = {"not_recorded": "public research data without a consent column"}
         occasion = Occasion("demo", WORDS, SOURCE, _WORDING, started, consent)
         said = write_run(folder, found, occasion, stages, listed, erased, until_published)
     return RunResult(folder.path, said)
+
+
+def demo_settings() -> Settings:
+    """The choices of the demo, with the message modules that ship with the package."""
+    with resources.as_file(resources.files("gpuseg") / "data" / "demo_messages.json") as modules:
+        return replace(SETTINGS, messages=message_plan(MESSAGES, modules))
 
 
 def coupon_mailing() -> Asked:

@@ -24,6 +24,7 @@ from gpuseg.insight.answer import Answer, Asked, answer
 from gpuseg.insight.certainty import Certainty, segment_certainties
 from gpuseg.insight.customer_rows import recipe_of
 from gpuseg.insight.measures import measures_of
+from gpuseg.insight.messages import EarlierMessages, Messages
 from gpuseg.insight.model import FALLBACK_ID, FALLBACK_NAME, SegmentModel, build_model
 from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.style_profile import StyleProfile, style_profiles
@@ -31,6 +32,7 @@ from gpuseg.insight.styles import SpendingStyles, spending_styles
 from gpuseg.insight.withheld import Withheld, withheld
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.building import FALLBACK_REASON, Built, build
+from gpuseg.jobs.message_run import messages_by_styles
 from gpuseg.jobs.outlier_steps import as_built, other_actions, set_apart
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
@@ -93,6 +95,8 @@ class Segmentation:
         Of each of ``keys``.
     style_profiles : tuple of StyleProfile
         The styles of each segment.
+    messages : Messages or None
+        The message group of each customer.
     """
 
     tx: Transactions
@@ -119,6 +123,7 @@ class Segmentation:
     kept_out: dict[str, str]
     styles: SpendingStyles
     style_profiles: tuple[StyleProfile, ...]
+    messages: Messages | None = None
 
     @cached_property
     def withheld(self) -> Withheld:
@@ -151,6 +156,7 @@ def segment_customers(
     asked: Asked | None = None,
     previous: SegmentModel | None = None,
     given: AttributeValues | None = None,
+    earlier: EarlierMessages | None = None,
 ) -> Segmentation:
     """Features, scaling, the choice of k, silhouettes, cohorts, profiles and the answer to the decision.
 
@@ -170,6 +176,8 @@ def segment_customers(
         Of an earlier run: segments that are still there keep their ids and names.
     given : AttributeValues, optional
         What a table of customers says of them.
+    earlier : EarlierMessages, optional
+        Message groups of an earlier run: customers keep them but for review dates and the margin.
 
     Returns
     -------
@@ -227,6 +235,7 @@ def segment_customers(
     with stages.stage("score spending styles") as stage:
         styles = spending_styles(tx, settings.as_of, opt_in=settings.opt_in)
         stage.add_rows(len(styles.table))
+    messages = _messages(settings, styles, stages, earlier)
     found = None if asked is None else _answer(asked, keys, segment_ids, built, stages)
     rates = {} if found is None else {s.segment_id: s.rate.value for s in found.rates.segments if s.rate.base}
     model = build_model(
@@ -275,6 +284,7 @@ def segment_customers(
         kept_out=made.kept_out,
         styles=styles,
         style_profiles=style_profiles(styles, keys, segment_ids),
+        messages=messages,
     )
 
 
@@ -293,6 +303,17 @@ def _answer(asked: Asked, keys: pa.Array, segment_ids: Int32, built: pa.Table, s
     with stages.stage("compare the outcome", Promise.REPEATABLE) as stage:
         found = answer(asked, keys, segment_ids, built)
         stage.add_rows(found.rates.whole.base)
+    return found
+
+
+def _messages(
+    settings: Settings, styles: SpendingStyles, stages: Stages, earlier: EarlierMessages | None
+) -> Messages | None:
+    if settings.messages is None:
+        return None
+    with stages.stage("choose messages") as stage:
+        found = messages_by_styles(settings.messages, styles, settings.opt_in, settings.seed, earlier)
+        stage.add_rows(len(styles.table))
     return found
 
 

@@ -72,4 +72,5 @@ def report_of(found: Segmentation, words: Words, source: str, started: datetime,
         kept_out=tuple(found.kept_out),
         opted_in=found.settings.opt_in,
         opt_in_purpose=found.settings.opt_in_purpose,
+        messages=found.messages,
     )

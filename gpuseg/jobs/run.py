@@ -16,6 +16,8 @@ from gpuseg.jobs.erasing.suppression import load_suppression
 from gpuseg.jobs.events import read_asked
 from gpuseg.jobs.finishing import Occasion, RunResult, write_run
 from gpuseg.jobs.kept.runs import open_run
+from gpuseg.jobs.message_plan import MessagePlan, message_plan
+from gpuseg.jobs.message_run import earlier_messages
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
@@ -39,7 +41,8 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
     progress : Progress
         Told of every stage.
     refresh : Path, optional
-        Folder of an earlier run: segments that are still there keep their ids and names.
+        Folder of an earlier run: segments that are still there keep their ids and names, and customers their message
+        groups until a review moves them.
 
     Returns
     -------
@@ -61,6 +64,8 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
     started = datetime.now(UTC)
     job = read_job(path)
     previous = None if refresh is None else load_model(open_run(refresh).path)
+    earlier = None if refresh is None or job.messages is None else earlier_messages(open_run(refresh))
+    settings = settings_of(job)
     stages = Stages(progress)
     name, runs = job.job.name, Path(job.locate(job.output.folder))
     erased = load_suppression(runs / name)
@@ -82,7 +87,7 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
                 asked = read_asked(job, tx, who_is_erased)
                 stage.add_rows(0 if asked is None else len(asked.outcome.happened))
         wording = Wording(**job.words.model_dump())
-        found = segment_customers(tx, settings_of(job), stages, wording, asked, previous, given)
+        found = segment_customers(tx, settings, stages, wording, asked, previous, given, earlier)
         source = Path(job.source.path).name
         occasion = Occasion(name, words_of(job), source, wording, started, job.consent.model_dump())
         said = write_run(folder, found, occasion, stages, runs / name, erased, until_published)
@@ -114,7 +119,24 @@ def settings_of(job: JobFile) -> Settings:
         outliers=job.outliers.as_rule(),
         min_cell=job.min_cell,
         reading=_reading(job),
+        messages=messages_of(job),
     )
+
+
+def messages_of(job: JobFile) -> MessagePlan | None:
+    """The message groups of a job, with their modules.
+
+    Raises
+    ------
+    SourceError
+        The file of message modules cannot be read.
+    SchemaError
+        It does not fit the groups.
+    """
+    section = job.messages
+    if section is None:
+        return None
+    return message_plan(section, None if section.modules is None else job.locate(section.modules))
 
 
 def _reading(job: JobFile) -> dict[str, Any]:

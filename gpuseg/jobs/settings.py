@@ -8,6 +8,7 @@ from typing import Any
 
 from gpuseg.customers.attribute_encoding import AttributeRule
 from gpuseg.customers.outliers import OutlierRule
+from gpuseg.jobs.message_plan import MessagePlan
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Settings:
         Smaller groups of customers are not shown.
     reading : mapping of str to object
         Options with which the records were read, for files to be assigned later; JSON values only.
+    messages : MessagePlan or None
+        Message groups; None for none.
     """
 
     clusters: tuple[int, ...] = tuple(range(3, 9))
@@ -75,3 +78,4 @@ class Settings:
     outliers: OutlierRule = field(default_factory=OutlierRule)
     min_cell: int = 10
     reading: Mapping[str, Any] = field(default_factory=dict)
+    messages: MessagePlan | None = None

@@ -24,11 +24,13 @@ from gpuseg.jobs.kept.names import review_bytes
 from gpuseg.jobs.kept.renaming import PAGE, REVIEW, WORKBOOK
 from gpuseg.jobs.kept.runs import REJECTS
 from gpuseg.jobs.manifest import Manifest
+from gpuseg.jobs.message_run import MESSAGE_GROUPS, MESSAGES
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.pipeline import Segmentation
 from gpuseg.jobs.quality_file import quality_json
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.workbook import profiles_workbook
+from gpuseg.personality.use_limits import NOT_FOR
 
 REPORT = PAGE
 README = "README.txt"
@@ -37,6 +39,8 @@ _LINES = {
     "segments.csv": "the same, for spreadsheets (UTF-8 with a byte order mark)",
     "features.parquet": "figures of every customer in original units, for gpuseg show",
     "styles.parquet": "spending styles of every customer, with intervals",
+    MESSAGES: f"the message group of every customer, second best, reason, and how to speak to them. {NOT_FOR}",
+    MESSAGE_GROUPS: "the message groups themselves, for gpuseg run --refresh",
     REJECTS: "rows that were left out and can be mended, as they came: file, row and reasons",
     "profiles.parquet": "figures of every segment in original units; what would tell of a small group is empty",
     WORKBOOK: "the same, for spreadsheets",
@@ -66,12 +70,15 @@ def run_id_of(job: str, found: Segmentation) -> str:
 
 
 def write_tables(folder: RunFolder, found: Segmentation, run_id: str) -> None:
-    """Write segments, features, profiles, cohorts and the model; only the first five files hold customers' keys."""
+    """Write segments, features, styles, messages, profiles, cohorts and the model; profiles and on hold no keys."""
     segments = found.segments_table(run_id)
     folder.write_table("segments.parquet", segments, holds_customer_ids=True)
     folder.write_bytes("segments.csv", table_bytes(segments, "csv"), holds_customer_ids=True)
     folder.write_table("features.parquet", found.summary, holds_customer_ids=True)
     folder.write_table("styles.parquet", found.styles.to_arrow(), holds_customer_ids=True)
+    if found.messages is not None:
+        folder.write_table(MESSAGES, found.messages.to_arrow(), holds_customer_ids=True)
+        folder.write_text(MESSAGE_GROUPS, found.messages.to_json())
     folder.write_table(REJECTS, found.tx.rejected_rows(), holds_customer_ids=True)
     folder.write_table("profiles.parquet", found.profiles.to_table(found.names, found.withheld))
     folder.write_table("cohorts.parquet", cohorts_table(found.retention, found.settings.min_cell))
@@ -214,4 +221,5 @@ def _counts(found: Segmentation) -> Mapping[str, Any]:
             "customers_already": retention.n_already_customers,
             "customers_in_incomplete_period": retention.n_incomplete_cohort,
         },
+        "messages": None if found.messages is None else found.messages.assigned.facts(),
     }

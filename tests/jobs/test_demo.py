@@ -20,12 +20,21 @@ from gpuseg.jobs import demo
 from gpuseg.jobs.erasing.job_list import add_to_list
 from gpuseg.jobs.progress import SilentProgress
 
-WITH_IDS = ["features.parquet", "rejects.parquet", "segments.csv", "segments.parquet", "styles.parquet"]
+WITH_IDS = [
+    "features.parquet",
+    "messages.parquet",
+    "rejects.parquet",
+    "segments.csv",
+    "segments.parquet",
+    "styles.parquet",
+]
 FILES = [
     "README.txt",
     "cohorts.parquet",
     "features.parquet",
     "manifest.json",
+    "message_groups.json",
+    "messages.parquet",
     "model",
     "profiles.parquet",
     "profiles.xlsx",
@@ -153,6 +162,7 @@ def test_only_segments_hold_keys(result):
         "segments.csv",
         "features.parquet",
         "styles.parquet",
+        "messages.parquet",
         "rejects.parquet",
     ]
     assert {line.split(":")[0] for line in readme[2:]} >= set(FILES) - {"README.txt", "model"}

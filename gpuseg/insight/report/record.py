@@ -14,6 +14,7 @@ from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.insight.alternatives import Alternative
 from gpuseg.insight.answer import Answer
 from gpuseg.insight.certainty import Certainty
+from gpuseg.insight.messages import Messages
 from gpuseg.insight.profile import Profiles
 from gpuseg.insight.style_profile import StyleProfile
 from gpuseg.insight.withheld import Withheld, withheld
@@ -77,6 +78,8 @@ class Report:
         Spending styles of each segment.
     unplaced : mapping of str to int
         Customers who are in no segment, by reason.
+    messages : Messages or None
+        Who gets which message.
     """
 
     title: str
@@ -104,6 +107,7 @@ class Report:
     opt_in_purpose: str | None = None
     styles: tuple[StyleProfile, ...] = ()
     unplaced: Mapping[str, int] = field(default_factory=dict)
+    messages: Messages | None = None
 
     @cached_property
     def withheld(self) -> Withheld:

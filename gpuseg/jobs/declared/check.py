@@ -22,12 +22,14 @@ from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.customers.reading.values import times_out_of_range
 from gpuseg.customers.sensitive import KINDS, allowed_categories
 from gpuseg.errors import InputError, SchemaError
+from gpuseg.insight.styles import NEEDS
 from gpuseg.jobs.customer_table import attribute_rules, read_customers
 from gpuseg.jobs.declared.draft import TO_BE_SAID, category_names
 from gpuseg.jobs.declared.job_file import JobFile, job_words, read_job
 from gpuseg.jobs.declared.job_problems import nearest
 from gpuseg.jobs.declared.job_sections import ContactFilter, Outcome
 from gpuseg.jobs.events import open_end, place_of
+from gpuseg.jobs.run import messages_of
 
 SAMPLE_ROWS = 100_000
 """Records of each file that are read."""
@@ -93,7 +95,7 @@ def check_job(path: Path, head: int = SAMPLE_ROWS) -> str:
     job = read_job(path)
     problems: list[str] = []
     sample = _sample(job, head, problems)
-    problems += _attribute_problems(job)
+    problems += [*_attribute_problems(job), *_message_problems(job)]
     if job.use_case is not None:
         for name, events in (
             ("outcome", job.use_case.outcome),
@@ -135,6 +137,24 @@ def _attribute_problems(job: JobFile) -> list[str]:
         for name in job.attributes()
         if name not in known and name not in job.read_attributes()
     ]
+
+
+def _message_problems(job: JobFile) -> Iterator[str]:
+    """Styles that the roles do not allow, and what is wrong with the file of message modules."""
+    if job.messages is None:
+        return
+    try:
+        messages_of(job)
+    except SchemaError as error:
+        yield from (f"messages.modules: {error.where}: {problem}" for problem in error.problems)
+    except InputError as error:
+        yield f"messages.modules: {error}"
+    if job.messages.by == "styles":
+        used = job.used_roles()
+        for name in dict.fromkeys(job.messages.asked()):
+            if NEEDS.get(name, "customer") not in used:
+                cure = "give it, or choose by another"
+                yield f"messages: the style {name} needs a column with the role {NEEDS[name]}; {cure}"
 
 
 def _value_problems(sample: Sample) -> Iterator[str]:
@@ -307,9 +327,19 @@ def _intentions(sample: Sample) -> Iterator[str]:
             yield f"The outcome from {first} to {last} helps choose the number of segments, and is not reported"
     rule = job.outliers.as_rule()
     yield f"Outliers, more than {rule.words} of a feature: {OUTCOMES[rule.action]}"
+    yield from _messages(job)
     yield f"Numbers of segments that are tried: {', '.join(map(str, job.segments.clusters))}"
     yield f"Results go to {job.locate(job.output.folder)}"
     yield "Nothing is wrong with it"
+
+
+def _messages(job: JobFile) -> Iterator[str]:
+    if job.messages is None:
+        return
+    *groups, fallback = job.messages.names()
+    often = job.messages.review
+    when = often if isinstance(often, str) else f"on {len(often)} declared days"
+    yield f"Message groups by {job.messages.by}, reviewed {when}: {', '.join(groups)}; all others: {fallback}"
 
 
 def _sensitive(sample: Sample) -> Iterator[str]:

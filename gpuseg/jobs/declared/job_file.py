@@ -48,6 +48,7 @@ from gpuseg.jobs.declared.job_sections import (
     Words,
 )
 from gpuseg.jobs.declared.job_yaml import read_yaml
+from gpuseg.jobs.declared.message_section import Messages
 
 _REQUIRED_ROLES = ("customer", "time", "amount")
 
@@ -103,6 +104,9 @@ class JobFile(Section):
         default_factory=Outliers,
         description="What becomes of extreme customers: flag, winsorise or drop, or a section.",
     )
+    messages: Messages | None = Field(
+        None, description="Which message each customer gets; without it nobody is given any."
+    )
     min_cell: Annotated[int, Field(ge=1)] = Field(
         10, description="Smaller groups are not shown, nor what would tell of them by subtraction."
     )
@@ -127,6 +131,8 @@ class JobFile(Section):
             problems.append("naive: local needs a time_zone, the one whose wall clock the times show")
         if self.amount_of == "piece" and "quantity" not in self.used_roles():
             problems.append("amount_of: piece needs the role quantity, which the price is multiplied with")
+        if self.messages is not None and self.messages.by == "personality":
+            problems.append("messages.by is personality, and no scores are made by a job; choose by styles")
         until = self.use_case.features_until if self.use_case else None
         if until is not None and self.features.as_of not in {None, until}:
             problems.append(

@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 from gpuseg.insight.measures import Measure, measures_of
 from gpuseg.insight.words import format_figure, format_score
 from gpuseg.jobs.kept.runs import PROFILES, Run, open_run
+from gpuseg.jobs.message_run import MESSAGES
+from gpuseg.personality.use_limits import NOT_FOR
 
 FEATURES = "features.parquet"
 """Optional file of a run: one row a customer in original units, as ``customer_summary`` makes it (or features)."""
@@ -98,13 +100,40 @@ def show_customer(folder: Path, customer: str) -> str:
     if _is_fallback(row, run):
         reason = row.get("fallback_reason")
         why = "" if reason is None else f" ({reason})"
-        lines.append(f"That is the segment of customers who cannot be placed{why}; nothing more can be said.")
-        return "\n".join(_plain(lines))
+        lines.append(
+            f"That is the segment of customers who cannot be placed{why}; nothing more can be said of it."
+        )
+        return "\n".join(_plain([*lines, *_message(run, customer)]))
     lines += _firmness(row, run)
     lines += (
         _differences(run, customer) if run.has(FEATURES) else _segment_differences(run, row["segment_id"])
     )
+    lines += _message(run, customer)
     return "\n".join(_plain(lines))
+
+
+def _message(run: Run, customer: str) -> list[str]:
+    """The message group of a customer, and why."""
+    row = _row_of(run, MESSAGES, customer)
+    if row is None:
+        return []
+    second = f'; second best "{row["second_best"]}"' if row["second_best"] is not None else ""
+    lines = [f'Message group "{row["group"]}": {row["reason"]}{second}.']
+    if row.get("style") is not None:
+        lines.append(f"  - {row['style']}; tone: {row['tone']}; language: {row['language']}")
+    return [*lines, f"  - {NOT_FOR}"]
+
+
+def _row_of(run: Run, name: str, customer: str) -> dict[str, Any] | None:
+    """The row of a customer in a table that a run may have."""
+    if not run.has(name):
+        return None
+    table = run.table(name)
+    keys = table[run.customer]
+    place = pc.index(
+        keys, pa.scalar(run.segments[run.customer][run.row(customer)].as_py(), keys.type)
+    ).as_py()
+    return None if place < 0 else dict(table.slice(place, 1).to_pylist()[0])
 
 
 def _is_fallback(row: dict[str, Any], run: Run) -> bool:
