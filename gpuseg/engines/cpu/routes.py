@@ -49,7 +49,8 @@ OPEN = 8
 """With more than one row in so many left open the chain for all is faster, whatever the processor."""
 _WORK = 1 << 24
 """Products that one call should compute at least: it costs some microseconds beside them."""
-_PRODUCTS_BYTES = 1 << 26
+_PRODUCTS_BYTES = 1 << 24
+"""Most that a thread's products may take: with more than 4,096 centres the chain goes on."""
 
 
 def tile_rows(d: int, k: int) -> int:
