@@ -24,15 +24,15 @@ Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 
-_STAGE = (
-    0x6470  # counters of our own, one for each purpose below: no stage of an algorithm shares these numbers
-)
+# Counters of our own, one for each purpose: no stage of an algorithm shares these numbers.
+_STAGE = 0x6470
 _TRAITS, _TASTES, _HABITS, _LINES, _SURVEY = range(5)
 
 _LOW = np.uint64(0xFFFFFFFF)
 _WORD = 1 << 32
 _LOG2_E = 1.4426950408889634
-_BLOCK_LINES = 1 << 20
+_BLOCK_LINES = 1 << 18
+_BLOCK_CUSTOMERS = 1 << 12
 _MOST = 1 << 20
 """Transactions that one customer may have."""
 
@@ -132,7 +132,7 @@ def make_personality(
     """
     fewest, most = _checked(n_customers, transactions, seed, first)
     tables, traits = [], []
-    step = max(_BLOCK_LINES // most, 1)
+    step = max(min(_BLOCK_LINES // most, _BLOCK_CUSTOMERS), 1)
     for start in range(first, first + n_customers, step):
         people = np.arange(start, min(start + step, first + n_customers), dtype=np.int64) + 1
         u = _traits(people, seed)
@@ -175,7 +175,7 @@ def category_counts(
     fewest, most = _checked(n_customers, transactions, seed, first)
     counts = np.zeros((n_customers, len(CATEGORIES)), np.int32)
     traits = np.empty((n_customers, len(TRAITS)))
-    step = max(_BLOCK_LINES // most, 1)
+    step = max(min(_BLOCK_LINES // most, _BLOCK_CUSTOMERS), 1)
     for start in range(0, n_customers, step):
         piece = slice(start, min(start + step, n_customers))
         people = np.arange(piece.start, piece.stop, dtype=np.int64) + (first + 1)

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from gpuseg.core.promise import Promise
 from gpuseg.customers.keyed import encode
 from gpuseg.errors import InputError, TooFewRowsError
-from gpuseg.personality.columns import CustomerColumns, identities, open_columns
+from gpuseg.personality.columns import CustomerColumns, identities, join_columns, open_columns
 from gpuseg.personality.survey import score_items
 from gpuseg.personality.unseen import (
     RidgeFits,
@@ -101,6 +101,8 @@ class Calibration:
         Customers with a survey only.
     n_missing : int
         Values of features that were not known, and were taken for the mean.
+    n_repeated : int
+        Rows of the survey beyond the first of a customer, whose answers were averaged.
     """
 
     features: tuple[str, ...]
@@ -111,6 +113,7 @@ class Calibration:
     n_surveyed: int
     n_without_features: int
     n_missing: int
+    n_repeated: int
 
     @property
     def promise(self) -> Promise:
@@ -166,7 +169,7 @@ class Calibration:
 
         Parameters
         ----------
-        features : DataFrame or Table
+        features : DataFrame, Table, or list of these
             Customers and the columns that were calibrated on. What is not known is taken for the mean.
 
         Returns
@@ -179,7 +182,7 @@ class Calibration:
         InputError
             A column is missing.
         """
-        opened = open_columns(features, self.features, what="features")
+        opened = open_columns(_side_by_side(features), self.features, what="features")
         z = standardised(opened.values, np.array(self.means), np.array(self.spreads))
         columns = {}
         for one in self.accepted:
@@ -229,9 +232,10 @@ def calibrate(
 
     Parameters
     ----------
-    features : DataFrame, Table, or array_like of shape (n, p)
-        Customers and numbers of what they do: z values of categories, indicators of behaviour. A customer may have
-        several rows (periods); they count as one customer together.
+    features : DataFrame, Table, list of these, or array_like of shape (n, p)
+        Customers and numbers of what they do: z values of categories (``category_features``), indicators of behaviour
+        (``indicators``). A customer may have several rows (periods), which count as one customer together; not in a
+        list, whose tables are put side by side for the customers of the first.
     names : sequence of str or None
         Columns of the table to use, None for all of its numbers; or the names of the columns of an array.
     items : DataFrame or Table
@@ -311,7 +315,12 @@ def calibrate(
         len(keys),
         len(survey.keys) - len(keys),
         int(np.count_nonzero(np.isnan(rows.values))),
+        survey.n_repeated,
     )
+
+
+def _side_by_side(features: Any) -> Any:
+    return join_columns(features) if isinstance(features, (list, tuple)) else features
 
 
 def _source(one: TraitCalibration) -> str:
@@ -320,7 +329,7 @@ def _source(one: TraitCalibration) -> str:
 
 def _opened(features: Any, names: Sequence[str] | None, customers: Any) -> CustomerColumns:
     if customers is None:
-        opened = open_columns(features, names, what="features", repeats=True)
+        opened = open_columns(_side_by_side(features), names, what="features", repeats=True)
     else:
         values = np.asarray(features, np.float64)
         if names is None or values.ndim != 2 or values.shape[1] != len(names):

@@ -123,6 +123,39 @@ def open_columns(
     return CustomerColumns(keys, tuple(chosen), values, kind, customer, key_type, in_index)
 
 
+def join_columns(frames: Sequence[Any], *, what: str = "features") -> CustomerColumns:
+    """Columns of several tables side by side, for the customers of the first one.
+
+    Parameters
+    ----------
+    frames : sequence of DataFrame or Table
+        Each with a row a customer; NaN where a later one lacks a customer.
+    what : str
+        Words for the frames in messages.
+
+    Raises
+    ------
+    InputError
+        As :func:`open_columns`; or two tables have a column of the same name, or customers of two types.
+    """
+    opened = [open_columns(frame, what=what) for frame in frames]
+    if not opened:
+        raise InputError(f"{what}: an empty list; give one table or more")
+    first, values = opened[0], [opened[0].values]
+    for other in opened[1:]:
+        if other.keys.type != first.keys.type:
+            raise InputError(
+                f"{what}: customers are {first.keys.type} in one table, {other.keys.type} in another"
+            )
+        row = pc.fill_null(pc.index_in(first.keys, value_set=other.keys), len(other.keys)).to_numpy()
+        values.append(np.vstack([other.values, np.full((1, len(other.names)), np.nan)])[row])
+    names = tuple(name for one in opened for name in one.names)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{what}: column {twice[0]!r} is in two tables; rename one")
+    return replace(first, names=names, values=np.hstack(values))
+
+
 def text_column(frame: Any, name: str, what: str) -> tuple[pa.Array, list[str | None]]:
     """The customers of a frame and one of its columns, of text.
 

@@ -93,7 +93,7 @@ class Membership:
         return self.customers.as_kind(columns, facts)
 
 
-def temperature(inertia: float, n_rows: float, n_features: int) -> float:
+def temperature_of(inertia: float, n_rows: float, n_features: int) -> float:
     """Twice the variance of a feature within its segment.
 
     Parameters
@@ -112,7 +112,7 @@ def temperature(inertia: float, n_rows: float, n_features: int) -> float:
 
     Examples
     --------
-    >>> temperature(inertia=120.0, n_rows=30, n_features=2)
+    >>> temperature_of(inertia=120.0, n_rows=30, n_features=2)
     4.0
     """
     if not 0 <= inertia < math.inf or not n_rows > 0 or n_features < 1:
@@ -122,7 +122,7 @@ def temperature(inertia: float, n_rows: float, n_features: int) -> float:
     return 2.0 * inertia / (n_rows * n_features)
 
 
-def soft_membership(model: Any, features: Any, *, temperature_: float | None = None) -> Membership:
+def soft_membership(model: Any, features: Any, *, temperature: float | None = None) -> Membership:
     """The shares of each customer in the segments of a fitted model.
 
     Parameters
@@ -131,8 +131,8 @@ def soft_membership(model: Any, features: Any, *, temperature_: float | None = N
         Fitted.
     features : DataFrame (pandas, polars) or pyarrow.Table
         Customers and the columns that the model was fitted on, in the same units.
-    temperature_ : float, optional
-        0 or more; default: :func:`temperature` of the model's own fit. Keep it where paths are to be compared.
+    temperature : float, optional
+        0 or more; default: :func:`temperature_of` of the model's own fit. Keep it where paths are to be compared.
 
     Returns
     -------
@@ -159,10 +159,10 @@ def soft_membership(model: Any, features: Any, *, temperature_: float | None = N
     centres = np.asarray(model.cluster_centers_, np.float64)
     if customers.values.shape[1] != centres.shape[1]:
         raise InputError(f"features: {customers.values.shape[1]} columns; the model has {centres.shape[1]}")
-    if temperature_ is None:
-        temperature_ = temperature(float(model.inertia_), len(model.labels_), centres.shape[1])
-    if not 0 <= temperature_ < math.inf:
-        raise InputError(f"temperature_={temperature_} is not a number from 0 up")
+    if temperature is None:
+        temperature = temperature_of(float(model.inertia_), len(model.labels_), centres.shape[1])
+    if not 0 <= temperature < math.inf:
+        raise InputError(f"temperature={temperature} is not a number from 0 up")
     n, k = len(customers.values), len(centres)
     shares, labels = np.full((n, k), np.nan), np.full(n, -1, np.int32)
     known = np.asarray(np.isfinite(customers.values).all(axis=1))
@@ -172,8 +172,8 @@ def soft_membership(model: Any, features: Any, *, temperature_: float | None = N
             table = _as_fitted(customers.values[rows], names)
             labels[rows] = model.predict(table)
             distances = np.asarray(model.transform(table), np.float64)
-            shares[rows] = shares_of(distances, labels[rows], temperature_)
-    return Membership(customers, shares, labels, temperature_, centres)
+            shares[rows] = shares_of(distances, labels[rows], temperature)
+    return Membership(customers, shares, labels, temperature, centres)
 
 
 def shares_of(distances: Float64, labels: Int32, temperature: float) -> Float64:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from gpuseg import datasets
+from gpuseg import datasets, read_transactions
 from gpuseg.core.promise import Promise
 from gpuseg.datasets_planted import CATEGORIES, TRAITS, names
 from gpuseg.errors import InputError, TooFewRowsError
@@ -18,6 +18,7 @@ from gpuseg.personality import category_features as features_module
 from gpuseg.personality import unseen
 from gpuseg.personality.calibration import Calibration, calibrate
 from gpuseg.personality.category_features import category_features
+from gpuseg.personality.indicators import INDICATORS, indicators
 from gpuseg.personality.reference import make_reference
 from gpuseg.personality.scoring import score
 from gpuseg.personality.unseen import fold_of
@@ -290,6 +291,36 @@ def test_missing_and_constant_features():
     bad = features.set_column(1, "books", pa.array(np.where(np.arange(400) == 3, np.inf, 0.0)))
     with pytest.raises(InputError, match="'books' has infinite"):
         calibrate(bad, None, items, KEY)
+
+
+def test_tables_are_put_side_by_side_and_indicators_enter():
+    table, planted, _ = datasets.make_personality(320, 60, seed=4)
+    tx = read_transactions(
+        table, customer="customer", time="time", amount="amount", category="mcc", time_zone="UTC", naive="utc"
+    )
+    habits = indicators(tx)
+    draws = np.random.default_rng(0)
+    told = planted["openness"].to_numpy() / 10 - 5 + draws.normal(0, 1, 320)
+    first = pa.table({"customer": np.arange(320)[::-1] + 1, "books": told[::-1]})
+    items = survey_of(planted["openness"].to_numpy() / 10 - 5, 3)
+    found = calibrate([first, habits.slice(10)], None, items, KEY)
+    assert found.features == ("books", *INDICATORS)
+    assert found.n_missing >= 10 * len(INDICATORS)
+    assert found.traits[0].coefficients[0] > 3 * max(map(abs, found.traits[0].coefficients[1:]))
+    joined = calibrate(
+        first.to_pandas().set_index("customer").join(habits.slice(10).to_pandas().set_index("customer")),
+        None, items, KEY,
+    )  # fmt: skip
+    assert joined == found
+    assert found.predict([first, habits])["customer"].to_pylist() == first["customer"].to_pylist()
+    assert found.weights(categories=["books"]).entries[0].weight == 1.0
+    with pytest.raises(InputError, match="'books' is in two tables"):
+        calibrate([first, first], None, items, KEY)
+    text = pa.table({"customer": first["customer"].cast(pa.string()), "x": first["books"]})
+    with pytest.raises(InputError, match="large_string in another"):
+        calibrate([first, text], None, items, KEY)
+    with pytest.raises(InputError, match="an empty list"):
+        calibrate([], None, items, KEY)
 
 
 def test_predictions_are_t_scores(calibrated):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gpuseg import KMeans
 from gpuseg.errors import InputError
 from gpuseg.personality import membership
-from gpuseg.personality.membership import membership_path, shares_of, soft_membership, temperature
+from gpuseg.personality.membership import membership_path, shares_of, soft_membership, temperature_of
 
 
 def table_of(n=300, seed=0, shift=0.0):
@@ -50,7 +50,7 @@ def test_the_temperature_is_twice_the_variance_within():
     centre = np.array([[0.0, 0, 0], [50, 0, 0]])
     values = centre[np.arange(4000) % 2] + draws.normal(0, 2.0, (4000, 3))
     fitted = KMeans(2, random_state=0).fit(values)
-    assert temperature(fitted.inertia_, 4000, 3) == pytest.approx(8.0, rel=0.05)
+    assert temperature_of(fitted.inertia_, 4000, 3) == pytest.approx(8.0, rel=0.05)
 
 
 def test_shares_are_posteriors_of_round_clouds():
@@ -139,12 +139,12 @@ def test_a_model_of_arrays_and_wrong_tables():
     assert soft_membership(fitted, table).labels.tolist() == [0, 0, 1, 1]
     with pytest.raises(InputError, match="2 columns; the model has 1"):
         soft_membership(fitted, table.append_column("y", pa.array([1.0, 2, 3, 4])))
-    with pytest.raises(InputError, match="temperature_=-1"):
-        soft_membership(fitted, table, temperature_=-1.0)
+    with pytest.raises(InputError, match="temperature=-1"):
+        soft_membership(fitted, table, temperature=-1.0)
     with pytest.raises(InputError, match="2 segments need a name each"):
         soft_membership(fitted, table).table(["a", "a"])
     with pytest.raises(InputError, match="none of a fitted model"):
-        temperature(math.nan, 4, 1)
+        temperature_of(math.nan, 4, 1)
 
 
 def test_a_path_tells_who_moved_and_how_far(model):
@@ -179,7 +179,7 @@ def test_a_path_keeps_to_one_model(model):
     table = table_of(40, seed=1)
     first = soft_membership(model, table)
     with pytest.raises(InputError, match="another model or temperature"):
-        membership_path([("a", first), ("b", soft_membership(model, table, temperature_=1.0))])
+        membership_path([("a", first), ("b", soft_membership(model, table, temperature=1.0))])
     with pytest.raises(InputError, match="one twice"):
         membership_path([("a", first), ("a", first)])
     text = table.set_column(0, "who", table["who"].cast(pa.string()))
