@@ -137,17 +137,13 @@ def moves(
 
 def contributions(evidence: Evidence, terms: TraitTerms) -> Float64:
     """What each category adds to each customer's traits: v_c (L_c - mu_c), shape (n, T, C)."""
-    return np.asarray(terms.weight[None] * (log_indices(evidence, terms) - terms.mean)[:, None])
-
-
-def log_indices(evidence: Evidence, terms: TraitTerms) -> Float64:
-    """Log over-indices L of every customer and category, shape (n, C)."""
     counts = evidence.dense_counts()
     total = np.zeros(len(counts))
     for c in range(counts.shape[1]):
         total = total + counts[:, c]
     length = detmath.log(total + terms.smoothing) - detmath.log(terms.smoothing)
-    return np.asarray((detmath.log(counts + terms.floor) - detmath.log(terms.floor)) - length[:, None])
+    gain = detmath.log(counts + terms.floor) - detmath.log(terms.floor)
+    return np.asarray(terms.weight[None] * ((gain - length[:, None]) - terms.mean)[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,25 +231,3 @@ class ScoreHistory:
         period = pa.array([one.period] * len(one.keys), pa.string())
         table = pa.table({key: one.keys, "period": period, **columns})
         return table if customers is None else table.filter(pc.is_in(one.keys, value_set=customers))
-
-
-def index_table(evidence: Evidence, reference: Reference, weights: TraitWeights) -> Float64:
-    """Standardised log over-indices (L_c - mu_c) / sigma_c, shape (n, C): what a survey is calibrated on.
-
-    Parameters
-    ----------
-    evidence : Evidence
-        Of the customers.
-    reference : Reference
-        What they stand among.
-    weights : TraitWeights
-        Those that it was made with.
-
-    Returns
-    -------
-    ndarray of float64
-        0 in categories that say nothing: that nobody bought, or everybody alike.
-    """
-    used = (reference.share > 0.0) & (reference.sd > 0.0)
-    away = log_indices(evidence, reference.terms(weights)) - reference.mean
-    return np.asarray(np.where(used, away / np.where(used, reference.sd, 1.0), 0.0))

@@ -26,18 +26,19 @@ from gpuseg.engines.base import Engine
 from gpuseg.engines.choose import choose_engine
 from gpuseg.errors import InputError
 from gpuseg.personality.calibration import Calibration, calibrate
+from gpuseg.personality.category_features import category_features
 from gpuseg.personality.category_map import CategoryMap
 from gpuseg.personality.columns import open_columns
 from gpuseg.personality.evidence import Evidence
 from gpuseg.personality.intervals import VALIDITY, validities
-from gpuseg.personality.moves import ScoreHistory, index_table, moves
+from gpuseg.personality.moves import ScoreHistory, moves
 from gpuseg.personality.reference import SHRINKAGE, SMOOTHING, Reference, make_reference
 from gpuseg.personality.score_columns import detail_columns, score_columns
 from gpuseg.personality.scoring import Scores, score
 from gpuseg.personality.shifts import Refreshed, Updated, shift_between
 from gpuseg.personality.spend_records import spend_state
 from gpuseg.personality.spend_state import SpendState, as_keys
-from gpuseg.personality.use_limits import NOT_FOR
+from gpuseg.personality.use_limits import NOT_FOR, categories_behind
 from gpuseg.personality.weights import TraitWeights
 
 BLOCK = 1 << 17
@@ -361,11 +362,10 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
             )
         rows = self.state_.rows_of(open_columns(items, [], what="survey").keys)
         evidence = self.state_.evidence(np.unique(rows[rows >= 0]))
-        features = index_table(evidence, self.reference_, self.weights_)
-        names = self.reference_.categories
-        found = calibrate(features, names, items, key, customers=evidence.keys, scale=scale, seed=seed)
+        features = category_features(evidence, self.reference_)
+        found = calibrate(features, None, items, key, scale=scale, seed=seed)
         kept = tuple(entry for entry in self.weights_.entries if entry.trait not in key)
-        fitted = found.weights(self.weights_.construct, names).entries
+        fitted = found.weights(self.weights_.construct).entries
         weights = replace(
             self.weights_, construct=f"{self.weights_.construct}, calibrated", entries=(*kept, *fitted)
         )
@@ -399,6 +399,7 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         self._require_measurable(groups.traits)
+        rests_on = categories_behind(self.weights_, self.reference_.categories)
         table = self.scores(details=True)
         names = list(self.reference_.traits)
         evidence = np.asarray(table["evidence"], np.float64)
@@ -407,7 +408,7 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         )
         if not isinstance(table, pa.Table) and self.source_.kind == "polars":
             wanted = table.select([table.columns[0], *names])
-        return groups.assign(wanted, previous, on=on, evidence=evidence, rests_on=self._rests_on())
+        return groups.assign(wanted, previous, on=on, evidence=evidence, rests_on=rests_on)
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write everything to a new folder: Parquet and JSON, whole or not at all.
@@ -515,9 +516,6 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         for found in self.measurability_:
             if found.trait in traits and not found.measurable:
                 raise InputError(f"{found.trait} can choose no message group: {found.reason}")
-
-    def _rests_on(self) -> Mapping[str, tuple[str, ...]]:
-        return {found.trait: found.categories for found in self.measurability_}
 
     def _facts(self) -> dict[str, Any]:
         return {
