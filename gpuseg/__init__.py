@@ -24,16 +24,22 @@ if TYPE_CHECKING:
     from gpuseg.customers.reading.records import Transactions
     from gpuseg.customers.reading.transactions import read_transactions
     from gpuseg.insight.model_files import load_model
+    from gpuseg.personality.category_map import CategoryMap
+    from gpuseg.personality.message_groups import MessageGroups
     from gpuseg.personality.spend_personality import SpendPersonality
+    from gpuseg.personality.weights import TraitWeights
     from gpuseg.quality.choose_k import choose_k
     from gpuseg.quality.silhouette import silhouette_samples, silhouette_score
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CategoryMap",
     "KMeans",
+    "MessageGroups",
     "MiniBatchKMeans",
     "SpendPersonality",
+    "TraitWeights",
     "Transactions",
     "__version__",
     "choose_k",
@@ -49,9 +55,12 @@ __all__ = [
 
 # Where each public name lives; a module stands for itself.
 _HOMES = {
+    "CategoryMap": "gpuseg.personality.category_map",
     "KMeans": "gpuseg.cluster.kmeans",
+    "MessageGroups": "gpuseg.personality.message_groups",
     "MiniBatchKMeans": "gpuseg.cluster.minibatch",
     "SpendPersonality": "gpuseg.personality.spend_personality",
+    "TraitWeights": "gpuseg.personality.weights",
     "Transactions": "gpuseg.customers.reading.records",
     "choose_k": "gpuseg.quality.choose_k",
     "cohort_retention": "gpuseg.customers.cohorts",

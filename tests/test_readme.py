@@ -35,7 +35,7 @@ def sales(tmp_path, monkeypatch):
 
 
 def test_there_are_examples():
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 3
 
 
 @pytest.mark.usefixtures("sales")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from gpuseg.customers.sensitive import KINDS, sensitive_kind
 from gpuseg.errors import InputError
+from gpuseg.personality.category_map import study_categories
 from gpuseg.personality.weights import TraitWeights
 
 NOT_FOR = "Estimated. Not for eligibility, price, credit or employment."
@@ -45,6 +46,11 @@ def barred(name: str) -> str | None:
     >>> barred("openness"), barred("Neuroticism_T"), barred("share_gambling")
     (None, 'neuroticism', 'gambling')
     """
+    studied = study_categories()
+    if name in studied:
+        # What the data say of a category of the studies, whatever its name sounds like: a gym is no hospital.
+        found = studied[name]
+        return KINDS[found] if found else None
     folded = unicodedata.normalize("NFKD", name).casefold()
     words = re.findall(r"[a-z]+", "".join(c for c in folded if not unicodedata.combining(c)))
     joined = "".join(words)

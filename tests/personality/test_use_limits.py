@@ -12,6 +12,7 @@ import pytest
 from gpuseg import datasets
 from gpuseg.datasets_planted import CATEGORIES, names
 from gpuseg.errors import InputError
+from gpuseg.personality.category_map import study_categories
 from gpuseg.personality.message_choice import MessageGroup
 from gpuseg.personality.message_groups import MessageGroups
 from gpuseg.personality.reference import make_reference
@@ -163,3 +164,12 @@ def test_scores_choose_messages_by_what_they_rest_on():
         declare("extraversion").assign(scores.to_arrow(), on="2024-01-01", rests_on=behind)
     opted = declare("neuroticism", opt_in={"neuroticism": "support for worried customers"})
     assert opted.assign(scores.to_arrow(), on="2024-01-01", rests_on=behind).sizes["a"] > 0
+
+
+def test_categories_of_the_studies_are_what_the_data_say():
+    assert barred("health_fitness_clubs") is None
+    assert barred("medical_dental_optical") == "health"
+    assert barred("health") == "health"
+    assert {name for name in study_categories() if barred(name)} == {
+        name for name, kind in study_categories().items() if kind
+    }
