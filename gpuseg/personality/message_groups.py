@@ -259,7 +259,18 @@ class MessageGroups:
         return (*(group.name for group in self.groups), self.fallback)
 
     def is_review_date(self, day: str | dt.date) -> bool:
-        """Whether groups may change on this day."""
+        """Whether groups may change on this day.
+
+        Parameters
+        ----------
+        day : date or "YYYY-MM-DD"
+            The day.
+
+        Raises
+        ------
+        InputError
+            It is no day.
+        """
         when = calendar_day(day)
         if isinstance(self.review, str):
             return when.day == 1 and when.month in OFTEN[self.review]
@@ -386,6 +397,11 @@ class MessageGroups:
     @classmethod
     def from_json(cls, text: str) -> MessageGroups:
         """What :meth:`to_json` wrote, checked as if it were declared.
+
+        Parameters
+        ----------
+        text : str
+            The JSON.
 
         Raises
         ------
