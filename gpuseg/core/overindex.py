@@ -33,7 +33,7 @@ class CategoryCounts:
     Parameters
     ----------
     starts : ndarray of int64, shape (n + 1,)
-        Entries of customer i are ``starts[i]`` to ``starts[i + 1]``.
+        Entries of customer i are ``starts[i]`` to ``starts[i + 1]``; of a whole table (0, m) will do.
     category : ndarray of int32, shape (m,)
         Of each entry, ascending for a customer; empty where every customer has an entry for every category.
     count : ndarray of float64, shape (m,)
@@ -56,9 +56,13 @@ class CategoryCounts:
             raise ContractError(
                 f"starts of {entries} entries do not go from 0 to {entries}; give n + 1 of them"
             )
+        if self.dense:
+            if self.category.size or entries % max(self.n_categories, 1):
+                raise ContractError(f"{entries} entries are no table of {self.n_categories} categories")
+            return
         if (np.diff(starts) < 0).any() or (np.diff(starts) > self.n_categories).any():
             raise ContractError(f"a customer has fewer than 0 or more than {self.n_categories} entries")
-        if self.category.size != (0 if self.dense else entries):
+        if self.category.size != entries:
             raise ContractError(
                 f"{self.category.size} categories do not fit {entries} entries; give one an entry"
             )
@@ -66,14 +70,14 @@ class CategoryCounts:
     @classmethod
     def of_table(cls, counts: Float64Array) -> CategoryCounts:
         """Of a table of shape (n, C); a C-ordered float64 table is not copied."""
-        n, width = counts.shape
         flat = np.ascontiguousarray(counts, np.float64).reshape(-1)
-        return cls(np.arange(n + 1) * width, np.empty(0, np.int32), flat, width, dense=True)
+        ends = np.array([0, flat.size], np.int64)
+        return cls(ends, np.empty(0, np.int32), flat, counts.shape[1], dense=True)
 
     @property
     def n_rows(self) -> int:
         """Customers."""
-        return self.starts.size - 1
+        return self.count.size // max(self.n_categories, 1) if self.dense else self.starts.size - 1
 
 
 @dataclass(frozen=True)

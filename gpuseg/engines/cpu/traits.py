@@ -115,7 +115,9 @@ def _score_rows(
     known = dense
     for low in range(start, stop, LANES):
         rows = min(LANES, stop - low)
-        known = known and rows == LANES and _look_up(count, starts[low], n_categories, table, tile, row)
+        known = (
+            known and rows == LANES and _look_up(count, low * n_categories, n_categories, table, tile, row)
+        )
         if not known:
             if not _turn(starts, category, dense, count, low, rows, n_categories, tile):
                 return _CATEGORY
@@ -171,20 +173,19 @@ def _look_up(count, begin, n_categories, table, tile, row):
 def _turn(starts, category, dense, count, low, rows, n_categories, tile):
     """tile[c, j] = count of customer ``low + j`` in category c; lanes beyond the last customer are 0."""
     if dense and rows == LANES:
-        begin = starts[low]
+        begin = low * n_categories
         for c in range(n_categories):
             for j in range(LANES):
                 tile[c * LANES + j] = count[begin + j * n_categories + c]
         return True
     tile[:] = 0.0
     for j in range(rows):
-        begin = starts[low + j]
         if dense:
             for c in range(n_categories):
-                tile[c * LANES + j] = count[begin + c]
+                tile[c * LANES + j] = count[(low + j) * n_categories + c]
             continue
         before = np.int64(-1)
-        for i in range(begin, starts[low + j + 1]):
+        for i in range(starts[low + j], starts[low + j + 1]):
             code = np.int64(category[i])
             if code <= before or code >= n_categories:
                 return False
