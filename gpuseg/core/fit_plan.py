@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpuseg.core.memory import BOUND_BYTES, label_bytes, sums_bytes
+from gpuseg.core.memory import bound_bytes, label_bytes, sums_bytes
 from gpuseg.core.seeding import SAMPLE_ROWS, draft_rows
 
 _FLOAT32 = 4
@@ -106,10 +106,9 @@ class Work:
     max_iter: int
     labels: bool
 
-    @property
-    def states(self) -> int:
-        """Bytes of a row's label and bound, all models."""
-        return sum(label_bytes(k) + BOUND_BYTES for k in self.clusters)
+    def states(self, n_features: int) -> int:
+        """Bytes of a row's label and bounds, all models."""
+        return sum(label_bytes(k) + bound_bytes(n_features, k) for k in self.clusters)
 
     def reads_once(self, *, single: bool) -> int:
         """Reads beside those of the iterations: to prepare, to seed, to close."""
@@ -188,7 +187,7 @@ class MemoryPlan:
 
     @property
     def _row_in_passes(self) -> int:
-        return self._row_prepared + self.work.states
+        return self._row_prepared + self.work.states(self.table.n_features)
 
     @property
     def _row_while_preparing(self) -> int:
@@ -228,7 +227,11 @@ class MemoryPlan:
         copying = table.block + (0 if table.single else table.source)
         return (
             rows
-            * (max(table.reading, copying, table.block + self.work.states) + table.beside + _WHO)
+            * (
+                max(table.reading, copying, table.block + self.work.states(self.table.n_features))
+                + table.beside
+                + _WHO
+            )
             * self.place.threads
         )
 
@@ -311,7 +314,7 @@ def _lines(plan: MemoryPlan) -> list[str]:
     parts = [
         ("block, float32, feature-major", table.block),
         ("weights and keys", table.beside),
-        ("labels and bounds", work.states),
+        ("labels and bounds", work.states(table.n_features)),
         ("rows as they were read", table.source if place.holds_source else 0),
     ]
     body = [f"  {name:<34}{_of_rows(row, table.n_rows):>24}" for name, row in parts if row]

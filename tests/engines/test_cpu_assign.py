@@ -13,6 +13,7 @@ from gpuseg.core.lloyd import ClusterSums
 from gpuseg.core.moments import Scales
 from gpuseg.core.weights import WeightMode, WeightRange, Weights
 from gpuseg.engines.base import AssignState, label_dtype
+from gpuseg.engines.cpu import bounds as bounds_module
 from gpuseg.engines.cpu import engine as engine_module
 from gpuseg.engines.cpu.engine import CpuEngine
 from gpuseg.errors import ContractError
@@ -277,7 +278,7 @@ def test_a_failed_pass_leaves_no_half_state(monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine_module.assigning, "assign_rows", broken)
+        patch.setattr(bounds_module, "assign_rows", broken)
         with pytest.raises(MemoryError):
             task.run(engine, [centres], [state])
     check(task, engine, centres, state, task.expected(centres), 70)

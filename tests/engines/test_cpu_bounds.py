@@ -48,13 +48,15 @@ def lloyd_centres(rows, weights, centres, n_passes):
     return found
 
 
-def require_same(rows, weights, starts):
+def require_same(rows, weights, starts, bounds="hamerly"):
     """Compare passes with bounds to those without; returns the distances computed with them."""
     computed = []
     for inertia in (True, False):
         plain = list(passes(CpuEngine(1, bounds=False), rows, weights, starts, inertia=inertia))
         for row_major in (True, False):
-            ours = passes(CpuEngine(1), rows, weights, starts, row_major=row_major, inertia=inertia)
+            ours = passes(
+                CpuEngine(1, bounds=bounds), rows, weights, starts, row_major=row_major, inertia=inertia
+            )
             computed.clear()
             for expected, found in zip(plain, ours, strict=True):
                 assert np.array_equal(expected[0], found[0])

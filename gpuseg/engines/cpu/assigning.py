@@ -63,7 +63,8 @@ def assign_rows(
     not be looked at (with ``settled`` none need), unless a larger share than ``paying`` needs to be. Where inertia or
     distances are wanted, rows that need not are compared with their own centre alone (``own``: the centres as
     ``own_tile`` takes them). ``row_major`` holds the rows once more, or is empty; where ``x`` is empty it holds them
-    alone, eight features at least, and tiles are turned on the way. Returns rows moved and looked at.
+    alone, eight features at least, and tiles are turned on the way. Returns rows moved and distances
+    computed.
     """
     fresh = np.empty(TILE, labels.dtype)
     old = np.empty(TILE, labels.dtype)
@@ -180,4 +181,4 @@ def assign_rows(
     else:
         close_sums(acc, count, total_hi, total_lo, mass_hi, mass_lo, d, k)
     close_copies(bins, bin_hi, bin_lo)
-    return n_changed, n_seen
+    return n_changed, n_seen * k

@@ -16,10 +16,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.engines.cpu.assigning import assign_rows
 from gpuseg.engines.cpu.slack import count_doubtful
 from gpuseg.engines.cpu.turning import FEATURES
 from gpuseg.engines.cpu.vectors import LANES
@@ -30,6 +32,27 @@ Float64Array = npt.NDArray[np.float64]
 _NOTHING = np.empty(0, np.float32)
 GAIN = 0.8
 """Share of the cost of looking at all rows that bounds may cost at most."""
+
+
+def drifts(before: Float32Array, after: Float32Array) -> Float64Array:
+    """Upper bounds of how far each centre moved."""
+    shift = before.astype(np.float64) - after.astype(np.float64)
+    # A running sum has a stated order: what is skipped is the same on every processor.
+    squared = np.cumsum(shift * shift, axis=1)[:, -1]
+    # Each of the roundings, of d products and d additions, is at most 2**-53 of the sum.
+    return np.asarray(np.sqrt(squared) * (1.0 + (shift.shape[1] + 8) * 2.0**-52))
+
+
+def rounded_up(values: Float64Array) -> Float32Array:
+    """float32 numbers that are at least these."""
+    rounded = values.astype(np.float32)
+    return np.where(rounded < values, np.nextafter(rounded, np.float32(np.inf)), rounded)
+
+
+def rounded_down(values: Float64Array) -> Float32Array:
+    """float32 numbers that are at most these."""
+    rounded = values.astype(np.float32)
+    return np.where(rounded > values, np.nextafter(rounded, np.float32(0)), rounded)
 
 
 @dataclass
@@ -60,11 +83,7 @@ class Bounds:
 
     def moved_to(self, centres: Float32Array) -> Bounds:
         """The same rows after the centres moved."""
-        shift = self.centres.astype(np.float64) - centres.astype(np.float64)
-        # A running sum has a stated order: what is skipped is the same on every processor.
-        squared = np.cumsum(shift * shift, axis=1)[:, -1]
-        # Each of the roundings, of d products and d additions, is at most 2**-53 of the sum.
-        drift = np.sqrt(squared) * (1.0 + (shift.shape[1] + 8) * 2.0**-52)
+        drift = drifts(self.centres, centres)
         largest = int(np.argmax(drift))
         others = np.full(drift.size, drift[largest])
         others[largest] = np.max(drift, initial=0.0, where=np.arange(drift.size) != largest)
@@ -79,14 +98,12 @@ class Bounds:
     @property
     def ceilings(self) -> Float32Array:
         """``spent`` rounded up."""
-        rounded = self.spent.astype(np.float32)
-        return np.where(rounded < self.spent, np.nextafter(rounded, np.float32(np.inf)), rounded)
+        return rounded_up(self.spent)
 
     @property
     def floors(self) -> Float32Array:
         """``spent`` rounded down."""
-        rounded = self.spent.astype(np.float32)
-        return np.where(rounded > self.spent, np.nextafter(rounded, np.float32(0)), rounded)
+        return rounded_down(self.spent)
 
     @property
     def host_bytes(self) -> int:
@@ -123,10 +140,15 @@ class BoundPlan:
         """A pass that looks at every row and keeps nothing."""
         return cls(None, 0.0, use=False, keep_all=False)
 
-    def arrays(self) -> tuple[Float32Array, bool, bool, bool, float, Float32Array, Float32Array]:
-        """What the kernel takes: slack, use, settled, keep_all, paying, what labels have spent, rounded up and down."""
+    @property
+    def kernel(self) -> Any:
+        """The pass that takes ``arrays``."""
+        return assign_rows
+
+    def arrays(self) -> tuple[Any, ...]:
+        """What the kernel takes: slack, use, settled, keep_all, paying, spent, rounded up and down, and margins."""
         if self.bounds is None:
-            return _NOTHING, False, False, False, 0.0, _NOTHING, _NOTHING
+            return _NOTHING, False, False, False, 0.0, _NOTHING, _NOTHING, *margins(1)
         bounds = self.bounds
         return (
             bounds.slack,
@@ -136,9 +158,10 @@ class BoundPlan:
             self.paying,
             bounds.ceilings,
             bounds.floors,
+            *margins(bounds.centres.shape[1]),
         )
 
-    def after(self, looked_at: float) -> Bounds | None:
+    def after(self, looked_at: float, ranges: Sequence[tuple[int, int]]) -> Bounds | None:  # noqa: ARG002 (groups' need)
         """Bounds after the pass, in which a share ``looked_at`` of the rows was looked at."""
         if self.bounds is None:
             return None

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from gpuseg.core.binsum import N_BINS, BinSum
 from gpuseg.core.blocks import flattened, is_feature_major, is_row_major
 from gpuseg.core.lloyd import ClusterSums
+from gpuseg.core.memory import has_groups
 from gpuseg.core.moments import FeatureRange, Layout, Moments, Scales
 from gpuseg.core.overindex import CategoryCounts, TraitTerms
 from gpuseg.core.oversampling import Round
@@ -41,8 +42,9 @@ from gpuseg.engines.checks import (
     require_shapes,
     require_weights,
 )
-from gpuseg.engines.cpu import assigning, distances, labelled, preparing, reading, records, sampling, traits
-from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, PassCosts, margins, paying_share, whole_groups
+from gpuseg.engines.cpu import distances, labelled, preparing, reading, records, sampling, traits
+from gpuseg.engines.cpu.bounds import BoundPlan, Bounds, PassCosts, paying_share, whole_groups
+from gpuseg.engines.cpu.groups import GroupPlan, paying_groups
 from gpuseg.engines.cpu.pool import run_parallel, split_rows, thread_count
 from gpuseg.engines.cpu.products import one_thread_each
 from gpuseg.engines.cpu.routes import Route, ScreenedRows, Setting
@@ -53,6 +55,8 @@ from gpuseg.errors import ContractError, InputError
 
 _NO_FLOATS = np.empty(0, np.float32)
 _NO_DOUBLES = np.empty(0, np.float64)
+Bounding: TypeAlias = Literal["hamerly", "groups"] | bool
+"""What ``bounds`` takes."""
 _NO_MASK = np.empty(0, np.bool_)
 _MODEL_CHUNK_BYTES = 1 << 19
 """Rows of several models advance in chunks of this size, so that the second model finds them in the cache."""
@@ -77,7 +81,7 @@ class _Share:
     mass: _Limbs
     bins: _Limbs
     moved: int = 0
-    looked_at: int = 0
+    computed: int = 0
     screened: int = 0
     redone: int = 0
 
@@ -92,13 +96,13 @@ class _Share:
             self.total.hi, self.total.lo, self.mass.hi, self.mass.lo, self.bins.hi, self.bins.lo,
         )  # fmt: skip
 
-    def add_counts(self, moved: int, looked_at: int) -> None:
+    def add_counts(self, moved: int, computed: int) -> None:
         self.moved += moved
-        self.looked_at += looked_at
+        self.computed += computed
 
-    def add_screened(self, rows: ScreenedRows) -> None:
+    def add_screened(self, rows: ScreenedRows, k: int) -> None:
         rows.close()
-        self.add_counts(rows.moved, rows.done)
+        self.add_counts(rows.moved, rows.done * k)
         self.screened += rows.done
         self.redone += rows.redone
 
@@ -110,9 +114,10 @@ class CpuEngine:
     ----------
     n_jobs : int, optional
         Threads; -1 for all CPUs allowed. Default: the Dask worker's threads inside a worker, else all CPUs allowed.
-    bounds : bool, default True
-        Whether passes remember bounds, so that rows which cannot have changed their label are not looked at. Off or
-        on: the same labels, centres and sums.
+    bounds : bool, "hamerly" or "groups", default True
+        Whether passes remember bounds, so that rows which cannot have changed their label are not looked at: one a row
+        ("hamerly"), or one for each group of similar centres ("groups"); with True what was measured to be faster for
+        the numbers of features and clusters. Whatever it is: the same labels, centres and sums.
     screen : {"auto", True, False}, default "auto"
         Whether passes that look at every row find the nearest centres by matrix products of BLAS, and redo by the chain
         the rows that these leave open: always, never, or with many features and centres where it was measured to be
@@ -121,12 +126,18 @@ class CpuEngine:
     Raises
     ------
     InputError
-        ``screen`` is something else.
+        ``bounds`` or ``screen`` is something else.
     """
 
     name = "cpu"
 
-    def __init__(self, n_jobs: int | None = None, *, bounds: bool = True, screen: Setting = "auto") -> None:
+    def __init__(
+        self, n_jobs: int | None = None, *, bounds: Bounding = True, screen: Setting = "auto"
+    ) -> None:
+        if bounds not in (True, False, "hamerly", "groups"):
+            raise InputError(
+                f'bounds={bounds!r} is not one of True, False, "hamerly" and "groups"; leave it out for True'
+            )
         if screen not in ("auto", True, False):
             raise InputError(
                 f'screen={screen!r} is not one of "auto", True and False; leave it out for "auto"'
@@ -231,12 +242,11 @@ class CpuEngine:
         row_major = _NO_FLOATS if rows is None or d == 1 else rows.reshape(-1)
         costs = PassCosts(row_major=row_major.size > 0, distances=inertia or distance is not None)
         none = BoundPlan.none()
-        plans = [
+        plans: list[BoundPlan | GroupPlan] = [
             self._plan(state, c, n, costs) if sums else none for state, c in zip(states, centres, strict=True)
         ]
         own = [whole_groups(c) for c in centres]
         bound_arrays = [plan.arrays() for plan in plans]
-        share, least = margins(d)
         for state in states:
             # An exception half-way must not leave labels and sums that disagree.
             state.sums = state.kept = None
@@ -253,14 +263,16 @@ class CpuEngine:
                         c.reshape(-1), own[m], d, len(c), states[m].labels, known[m] is None, scale, weights.integers,
                         weights.reals, *modes,
                     )  # fmt: skip
-                    chain = functools.partial(_chain, part, table, (*model, *bound_arrays[m], share, least))
+                    chain = functools.partial(
+                        _chain, part, plans[m].kernel, table, (*model, *bound_arrays[m])
+                    )
                     high = min(low + row_chunk, stop)
                     if route is None:
                         chain(low, high)
                         continue
                     rows_of = ScreenedRows(route.screen, *table, model, part.limbs)
                     route.over(low, high, chain, rows_of)
-                    part.add_screened(rows_of)
+                    part.add_screened(rows_of, len(c))
             return shares
 
         with one_thread_each() if any(routes) else nullcontext():
@@ -269,20 +281,27 @@ class CpuEngine:
         for m, (c, state) in enumerate(zip(centres, states, strict=True)):
             parts = [thread[m] for thread in done]
             full = self._collect(parts, c, known[m] if sums else None, scales)
-            moved, looked_at, screened, redone = (
+            moved, computed, screened, redone = (
                 sum(getattr(part, name) for part in parts)
-                for name in ("moved", "looked_at", "screened", "redone")
+                for name in ("moved", "computed", "screened", "redone")
             )
             state.sums = full if sums else None
-            state.kept = plans[m].after(looked_at / max(1, n))
-            results.append(AssignResult(full, moved, looked_at * len(c), screened, redone))
+            state.kept = plans[m].after(computed / max(1, n * len(c)), self._ranges(n))
+            results.append(AssignResult(full, moved, computed, screened, redone))
         return results
 
     def _plan(
         self, state: AssignState, centres: npt.NDArray[np.float32], n_rows: int, costs: PassCosts
-    ) -> BoundPlan:
+    ) -> BoundPlan | GroupPlan:
         """Bounds for a pass with these centres: those kept, now that the centres moved, or fresh ones."""
         k, d = centres.shape
+        if self.bounds == "groups" or (self.bounds is True and has_groups(d, k)):
+            known = None if state.sums is None else state.kept
+            return (
+                GroupPlan.of(known, centres, n_rows, paying_groups(d, k, costs))
+                if k > 1
+                else BoundPlan.none()
+            )
         paying = paying_share(d, k, costs) if self.bounds and k > 1 else 0.0
         kept = state.kept
         if paying == 0.0:
@@ -491,9 +510,11 @@ def _as_it_lies(block: Block) -> tuple[npt.NDArray[np.float32], int]:
     return (block.T.reshape(-1), 0) if is_row_major(block) else flattened(block)
 
 
-def _chain(part: _Share, block: tuple[Any, ...], rest: tuple[Any, ...], low: int, high: int) -> None:
+def _chain(
+    part: _Share, kernel: Any, block: tuple[Any, ...], rest: tuple[Any, ...], low: int, high: int
+) -> None:
     """Rows [low, high) of one model by the chain, less those that bounds vouch for."""
-    part.add_counts(*assigning.assign_rows(*block, low, high, *rest, *part.limbs))
+    part.add_counts(*kernel(*block, low, high, *rest, *part.limbs))
 
 
 def _cluster_moments(

@@ -10,6 +10,7 @@ from numba.core.extending import intrinsic
 from gpuseg.engines.cpu.vectors import (
     F32,
     F64,
+    HALF,
     I32,
     I64,
     LANES,
@@ -91,7 +92,6 @@ def prefetch(typingctx, array, at):
     return sig, codegen
 
 
-HALF = LANES // 2
 _WIDE, _WHOLE = ir.VectorType(F64, HALF), ir.VectorType(I64, HALF)
 
 
@@ -174,6 +174,18 @@ def compiled_once(typingctx):
 
     def codegen(context, builder, signature, args):
         builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return sig, codegen
+
+
+@intrinsic
+def copied_in(typingctx):
+    """Said at the beginning of a kernel with many arguments and little to do: its callers hold a copy of it."""
+    sig = types.void()
+
+    def codegen(context, builder, signature, args):
+        builder.function.attributes.add("alwaysinline")
         return context.get_dummy_value()
 
     return sig, codegen

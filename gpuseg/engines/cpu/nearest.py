@@ -39,15 +39,15 @@ ZERO = np.float32(0.0)
 
 
 @kernel
-def _first(distance, c, nearest, label):
+def take_first(distance, c, nearest, label):
     """The nearest centre's distance and number, now that centre ``c`` is known; of equals the earlier."""
     mask = less(distance, nearest)
     return select(mask, distance, nearest), select_i32(mask, splat_i32(np.int32(c)), label)
 
 
 @kernel
-def _second(distance, nearest, next_nearest):
-    """The second nearest's distance, before ``_first`` has looked at the same centre."""
+def take_second(distance, nearest, next_nearest):
+    """The second nearest's distance, before ``take_first`` has looked at the same centre."""
     return smaller(select(less(distance, nearest), nearest, distance), next_nearest)
 
 
@@ -99,29 +99,29 @@ def _nearest(two):
                     t = sub(v, splat_at(centres, base + 7 * d + f))
                     a7 = fma(t, t, a7)
                 if two:
-                    next_nearest = _second(a0, nearest, next_nearest)
-                nearest, label = _first(a0, c, nearest, label)
+                    next_nearest = take_second(a0, nearest, next_nearest)
+                nearest, label = take_first(a0, c, nearest, label)
                 if two:
-                    next_nearest = _second(a1, nearest, next_nearest)
-                nearest, label = _first(a1, c + 1, nearest, label)
+                    next_nearest = take_second(a1, nearest, next_nearest)
+                nearest, label = take_first(a1, c + 1, nearest, label)
                 if two:
-                    next_nearest = _second(a2, nearest, next_nearest)
-                nearest, label = _first(a2, c + 2, nearest, label)
+                    next_nearest = take_second(a2, nearest, next_nearest)
+                nearest, label = take_first(a2, c + 2, nearest, label)
                 if two:
-                    next_nearest = _second(a3, nearest, next_nearest)
-                nearest, label = _first(a3, c + 3, nearest, label)
+                    next_nearest = take_second(a3, nearest, next_nearest)
+                nearest, label = take_first(a3, c + 3, nearest, label)
                 if two:
-                    next_nearest = _second(a4, nearest, next_nearest)
-                nearest, label = _first(a4, c + 4, nearest, label)
+                    next_nearest = take_second(a4, nearest, next_nearest)
+                nearest, label = take_first(a4, c + 4, nearest, label)
                 if two:
-                    next_nearest = _second(a5, nearest, next_nearest)
-                nearest, label = _first(a5, c + 5, nearest, label)
+                    next_nearest = take_second(a5, nearest, next_nearest)
+                nearest, label = take_first(a5, c + 5, nearest, label)
                 if two:
-                    next_nearest = _second(a6, nearest, next_nearest)
-                nearest, label = _first(a6, c + 6, nearest, label)
+                    next_nearest = take_second(a6, nearest, next_nearest)
+                nearest, label = take_first(a6, c + 6, nearest, label)
                 if two:
-                    next_nearest = _second(a7, nearest, next_nearest)
-                nearest, label = _first(a7, c + 7, nearest, label)
+                    next_nearest = take_second(a7, nearest, next_nearest)
+                nearest, label = take_first(a7, c + 7, nearest, label)
                 c += 8
             while c + 4 <= k:
                 a0 = splat(ZERO)
@@ -140,17 +140,17 @@ def _nearest(two):
                     t = sub(v, splat_at(centres, base + 3 * d + f))
                     a3 = fma(t, t, a3)
                 if two:
-                    next_nearest = _second(a0, nearest, next_nearest)
-                nearest, label = _first(a0, c, nearest, label)
+                    next_nearest = take_second(a0, nearest, next_nearest)
+                nearest, label = take_first(a0, c, nearest, label)
                 if two:
-                    next_nearest = _second(a1, nearest, next_nearest)
-                nearest, label = _first(a1, c + 1, nearest, label)
+                    next_nearest = take_second(a1, nearest, next_nearest)
+                nearest, label = take_first(a1, c + 1, nearest, label)
                 if two:
-                    next_nearest = _second(a2, nearest, next_nearest)
-                nearest, label = _first(a2, c + 2, nearest, label)
+                    next_nearest = take_second(a2, nearest, next_nearest)
+                nearest, label = take_first(a2, c + 2, nearest, label)
                 if two:
-                    next_nearest = _second(a3, nearest, next_nearest)
-                nearest, label = _first(a3, c + 3, nearest, label)
+                    next_nearest = take_second(a3, nearest, next_nearest)
+                nearest, label = take_first(a3, c + 3, nearest, label)
                 c += 4
             while c < k:
                 a0 = splat(ZERO)
@@ -159,8 +159,8 @@ def _nearest(two):
                     t = sub(load(x, f * stride + i), splat_at(centres, base + f))
                     a0 = fma(t, t, a0)
                 if two:
-                    next_nearest = _second(a0, nearest, next_nearest)
-                nearest, label = _first(a0, c, nearest, label)
+                    next_nearest = take_second(a0, nearest, next_nearest)
+                nearest, label = take_first(a0, c, nearest, label)
                 c += 1
             store_labels(fresh, j, label)
             store(best, j, nearest)

@@ -24,6 +24,7 @@ from gpuseg.core.binsum import N_BINS
 from gpuseg.engines.cpu import screened
 from gpuseg.engines.cpu.adding import COPIES
 from gpuseg.engines.cpu.bounds import BoundPlan
+from gpuseg.engines.cpu.groups import GroupPlan
 from gpuseg.engines.cpu.preparing import WEIGHT_REAL
 from gpuseg.engines.cpu.products import multiply, rounds_as_float32
 from gpuseg.engines.cpu.screening import Screen, screen_of
@@ -157,7 +158,9 @@ class Route:
     sampled: bool = False
 
     @classmethod
-    def of(cls, setting: Setting, plan: BoundPlan, centres: Float32Array, n_rows: int) -> Route | None:
+    def of(
+        cls, setting: Setting, plan: BoundPlan | GroupPlan, centres: Float32Array, n_rows: int
+    ) -> Route | None:
         """The route of a pass over ``n_rows`` rows; None: the chain, without a question.
 
         Where bounds are in use few rows are looked at, and where all rows keep their slack it comes from the chain.

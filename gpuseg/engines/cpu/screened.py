@@ -25,12 +25,12 @@ from gpuseg.engines.cpu.nearest import (
     AHEAD,
     INF,
     ZERO,
-    _first,
-    _second,
     all_rows,
     changed_rows,
     nearest_tile,
     own_tile,
+    take_first,
+    take_second,
 )
 from gpuseg.engines.cpu.preparing import WEIGHT_NONE, WEIGHT_REAL
 from gpuseg.engines.cpu.screening import LARGEST
@@ -116,8 +116,8 @@ def sift_tile(products, apart, at, m, squares, levels, reach, least, limits, k, 
         for c in range(k):
             low = fma(load(products, c * apart + at + j), splat(TWICE), splat_at(levels, c))
             low = fma(minus, splat_at(reach, c), low)
-            second = _second(low, nearest, second)
-            nearest, label = _first(low, c, nearest, label)
+            second = take_second(low, nearest, second)
+            nearest, label = take_first(low, c, nearest, label)
         error = fma(length, take(reach, label), take(least, label))
         error = add(error, error)
         distance = add(squared, add(nearest, error))

@@ -134,6 +134,12 @@ def add(typingctx, a, b):
 
 
 @intrinsic
+def add_i32(typingctx, a, b):
+    """Lanewise a + b on int32 lanes."""
+    return vec_i32(vec_i32, vec_i32), lambda context, builder, signature, args: builder.add(*args)
+
+
+@intrinsic
 def absolute(typingctx, value):
     """Lanewise magnitude."""
 
@@ -236,11 +242,36 @@ def changed(typingctx, a, b):
 
 
 @intrinsic
+def set_bits(typingctx, mask):
+    """Numbers of the bits that are set in the lower half of an int32, ascending, and then anything."""
+
+    def codegen(context, builder, signature, args):
+        lanes = builder.bitcast(builder.trunc(args[0], ir.IntType(LANES)), LLVM["vec_mask"])
+        every = ir.Constant(LLVM["vec_i32"], list(range(LANES)))
+        name = f"llvm.experimental.vector.compress.v{LANES}i32"
+        return intrinsic_call(builder, name, LLVM["vec_i32"], [every, lanes, every])
+
+    return vec_i32(types.int32), codegen
+
+
+@intrinsic
 def equal_i32(typingctx, a, b):
     """Lanewise a == b on int32 lanes."""
     return vec_mask(vec_i32, vec_i32), lambda context, builder, signature, args: builder.icmp_unsigned(
         "==", *args
     )
+
+
+@intrinsic
+def sooner(typingctx, a, label, b, other):
+    """Lanewise: a < b, or a == b and ``label`` < ``other``; of equal distances the lower label goes first."""
+
+    def codegen(context, builder, signature, args):
+        a, label, b, other = args
+        tie = builder.and_(builder.fcmp_ordered("==", a, b), builder.icmp_signed("<", label, other))
+        return builder.or_(builder.fcmp_ordered("<", a, b), tie)
+
+    return vec_mask(vec_f32, vec_i32, vec_f32, vec_i32), codegen
 
 
 @intrinsic

@@ -59,7 +59,7 @@ def count_doubtful(slack, start, stop, labels, ceilings):
 
 
 @kernel
-def _by_label(table, k, label):
+def by_label(table, k, label):
     """``table[label]`` in every lane: few clusters by comparing, many by reading."""
     if k > FEW:
         return take(table, label)
@@ -77,7 +77,7 @@ def mark_doubtful(slack, first, m, labels, ceilings, marks):
     k = ceilings.size
     whole = m - m % LANES
     for j in range(0, whole, LANES):
-        limit = _by_label(ceilings, k, load_labels(labels, first + j))
+        limit = by_label(ceilings, k, load_labels(labels, first + j))
         mask = not_above(load(slack, first + j), limit)
         marks[j // LANES] = mask
         n_rows += count_bits(mask)
@@ -118,5 +118,5 @@ def keep_slack(nearest, second, labels, m, share, least, floors, slack, first):
     for j in range(0, m, LANES):
         b = root(load(second, j))
         s = sub(sub(sub(b, root(load(nearest, j))), mul(splat(share), b)), splat(least))
-        s = add(s, _by_label(floors, k, load_labels(labels, j)))
+        s = add(s, by_label(floors, k, load_labels(labels, j)))
         store(slack, first + j, sub(s, mul(absolute(s), splat(LAST_BITS))))

@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.core.extending import models, register_model
 
 LANES = 16
+HALF = LANES // 2
 
 F32 = ir.FloatType()
 F64 = ir.DoubleType()
@@ -21,6 +22,7 @@ I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 LLVM = {
     "vec_f32": ir.VectorType(F32, LANES),
+    "half_f32": ir.VectorType(F32, HALF),
     "vec_f64": ir.VectorType(F64, LANES),
     "vec_i32": ir.VectorType(I32, LANES),
     "vec_i64": ir.VectorType(I64, LANES),
@@ -50,6 +52,7 @@ class _VectorModel(models.PrimitiveModel):
 
 
 vec_f32 = VectorType("vec_f32")
+half_f32 = VectorType("half_f32")
 vec_f64 = VectorType("vec_f64")
 vec_i32 = VectorType("vec_i32")
 vec_i64 = VectorType("vec_i64")
@@ -60,7 +63,7 @@ def splat_of(builder, value, lanes_type):
     """A value in every lane."""
     undef = ir.Constant(lanes_type, ir.Undefined)
     first = builder.insert_element(undef, value, ir.Constant(I32, 0))
-    zeros = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
+    zeros = ir.Constant(ir.VectorType(I32, lanes_type.count), [0] * lanes_type.count)
     return builder.shuffle_vector(first, undef, zeros)
 
 
