@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from gpuseg.insight.messages import (
     style_scores,
 )
 from gpuseg.insight.styles import SpendingStyles
+from gpuseg.insight.traits import Traits
 from gpuseg.jobs.kept.runs import Run
 from gpuseg.jobs.message_plan import MessagePlan
 from gpuseg.personality.message_groups import MessageGroups
+from gpuseg.personality.use_limits import require_allowed
 
 MESSAGES = "messages.parquet"
 """File of a run: the message group of every customer."""
@@ -73,6 +76,85 @@ def messages_by_styles(
     _require_styles(groups.traits, styles)
     evidence = style_evidence(styles, groups.traits)
     return _reviewed(plan, groups, style_scores(styles), evidence, rests_on, styles.as_of, earlier)
+
+
+def messages_by_scores(
+    plan: MessagePlan,
+    traits: Traits,
+    last_day: dt.date,
+    seed: int,
+    earlier: EarlierMessages | None = None,
+) -> Messages:
+    """The message group of each customer by estimated scores.
+
+    Parameters
+    ----------
+    plan : MessagePlan
+        What the job declares.
+    traits : Traits
+        Of every customer.
+    last_day : date
+        The last that counts.
+    seed : int
+        Of learned groups.
+    earlier : EarlierMessages, optional
+        Of the run before.
+
+    Returns
+    -------
+    Messages
+        Customers are in the fallback if a trait that their groups go by is not measurable on these data.
+
+    Raises
+    ------
+    InputError
+        A group goes by a trait that there is not, that may choose no message, or that rests on what may not; or nothing
+        is measurable that groups could be learned from.
+    """
+    groups = plan.groups() or _kept_centres(plan, earlier)
+    if groups is None:
+        assert plan.learned is not None
+        groups = _learned_of_scores(plan.learned, traits, seed)
+    _require_traits(groups.traits, traits)
+    return _reviewed(plan, groups, traits.scores(), traits.evidence(), traits.rests_on(), last_day, earlier)
+
+
+def _learned_of_scores(learned: Mapping[str, Any], traits: Traits, seed: int) -> MessageGroups:
+    opted = learned["opt_in"]
+    _require_traits(learned["of"] or (), traits)
+    barred = tuple(name for name in traits.names if not _may_choose(name, opted, traits))
+    of = tuple(learned["of"] or (name for name in traits.measurable if name not in barred))
+    if not of or not set(of) <= set(traits.measurable):
+        lacking = [name for name in of if name not in traits.measurable]
+        what = f"{', '.join(lacking)} cannot be measured" if lacking else "no trait can be measured"
+        raise InputError(
+            f"messages.learned: {what} on these records, so there is nothing to learn from; choose by styles"
+        )
+    options = {key: value for key, value in learned.items() if key not in {"groups", "of"}}
+    found = MessageGroups.learned(
+        traits.scores(),
+        learned["groups"],
+        traits=of,
+        evidence=traits.evidence(),
+        rests_on=traits.rests_on(),
+        seed=seed,
+        **options,
+    )
+    return replace(found, left_out=() if learned["of"] else barred)
+
+
+def _may_choose(name: str, opted: Mapping[str, str], traits: Traits) -> bool:
+    try:
+        require_allowed([name], opted, traits.rests_on())
+    except InputError:
+        return False
+    return True
+
+
+def _require_traits(names: Sequence[str], traits: Traits) -> None:
+    for name in names:
+        if name not in traits.names:
+            raise InputError(f"messages: there is no trait {name!r}; there are {', '.join(traits.names)}")
 
 
 def _learned(

@@ -29,11 +29,14 @@ from gpuseg.insight.model import FALLBACK_ID, FALLBACK_NAME, SegmentModel, build
 from gpuseg.insight.profile import Profiles, profile_segments
 from gpuseg.insight.style_profile import StyleProfile, style_profiles
 from gpuseg.insight.styles import SpendingStyles, spending_styles
+from gpuseg.insight.traits import Traits
 from gpuseg.insight.withheld import Withheld, withheld
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.building import FALLBACK_REASON, Built, build
-from gpuseg.jobs.message_run import messages_by_styles
+from gpuseg.jobs.message_run import messages_by_scores, messages_by_styles
 from gpuseg.jobs.outlier_steps import as_built, other_actions, set_apart
+from gpuseg.jobs.personality_plan import ToScore
+from gpuseg.jobs.personality_run import score_traits
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
 from gpuseg.jobs.steps import choose, equal_groups, names, number_by_size, numbers
@@ -97,6 +100,8 @@ class Segmentation:
         The styles of each segment.
     messages : Messages or None
         The message group of each customer.
+    traits : Traits or None
+        Estimated traits of each customer.
     """
 
     tx: Transactions
@@ -124,6 +129,7 @@ class Segmentation:
     styles: SpendingStyles
     style_profiles: tuple[StyleProfile, ...]
     messages: Messages | None = None
+    traits: Traits | None = None
 
     @cached_property
     def withheld(self) -> Withheld:
@@ -157,6 +163,7 @@ def segment_customers(
     previous: SegmentModel | None = None,
     given: AttributeValues | None = None,
     earlier: EarlierMessages | None = None,
+    to_score: ToScore | None = None,
 ) -> Segmentation:
     """Features, scaling, the choice of k, silhouettes, cohorts, profiles and the answer to the decision.
 
@@ -178,6 +185,8 @@ def segment_customers(
         What a table of customers says of them.
     earlier : EarlierMessages, optional
         Message groups of an earlier run: customers keep them but for review dates and the margin.
+    to_score : ToScore, optional
+        Whose traits to estimate, and with what; without it nobody is scored.
 
     Returns
     -------
@@ -235,7 +244,8 @@ def segment_customers(
     with stages.stage("score spending styles") as stage:
         styles = spending_styles(tx, settings.as_of, opt_in=settings.opt_in)
         stage.add_rows(len(styles.table))
-    messages = _messages(settings, styles, stages, earlier)
+    traits = None if to_score is None else _traits(to_score, styles, stages)
+    messages = _messages(settings, styles, traits, stages, earlier)
     found = None if asked is None else _answer(asked, keys, segment_ids, built, stages)
     rates = {} if found is None else {s.segment_id: s.rate.value for s in found.rates.segments if s.rate.base}
     model = build_model(
@@ -285,6 +295,7 @@ def segment_customers(
         styles=styles,
         style_profiles=style_profiles(styles, keys, segment_ids),
         messages=messages,
+        traits=traits,
     )
 
 
@@ -306,14 +317,33 @@ def _answer(asked: Asked, keys: pa.Array, segment_ids: Int32, built: pa.Table, s
     return found
 
 
+def _traits(to_score: ToScore, styles: SpendingStyles, stages: Stages) -> Traits:
+    with stages.stage("estimate personality") as stage:
+        found = score_traits(to_score, styles.as_of)
+        stage.add_rows(len(found.table))
+    return found
+
+
 def _messages(
-    settings: Settings, styles: SpendingStyles, stages: Stages, earlier: EarlierMessages | None
+    settings: Settings,
+    styles: SpendingStyles,
+    traits: Traits | None,
+    stages: Stages,
+    earlier: EarlierMessages | None,
 ) -> Messages | None:
-    if settings.messages is None:
+    plan = settings.messages
+    if plan is None:
         return None
     with stages.stage("choose messages") as stage:
-        found = messages_by_styles(settings.messages, styles, settings.opt_in, settings.seed, earlier)
-        stage.add_rows(len(styles.table))
+        if plan.by == "styles":
+            found = messages_by_styles(plan, styles, settings.opt_in, settings.seed, earlier)
+        elif traits is None:
+            raise InputError(
+                "messages go by personality, and nobody is scored; declare a section personality"
+            )
+        else:
+            found = messages_by_scores(plan, traits, styles.as_of, settings.seed, earlier)
+        stage.add_rows(len(found.assigned.before))
     return found
 
 

@@ -73,4 +73,5 @@ def report_of(found: Segmentation, words: Words, source: str, started: datetime,
         opted_in=found.settings.opt_in,
         opt_in_purpose=found.settings.opt_in_purpose,
         messages=found.messages,
+        traits=found.traits,
     )

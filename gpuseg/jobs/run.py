@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gpuseg.customers.reading.reader import Erased
+from gpuseg.customers.reading.transactions import Transactions
 from gpuseg.insight.model_files import load_model
 from gpuseg.insight.words import Wording
 from gpuseg.jobs.customer_table import attribute_rules, read_customers, table_record
@@ -19,6 +21,7 @@ from gpuseg.jobs.kept.runs import open_run
 from gpuseg.jobs.message_plan import MessagePlan, message_plan
 from gpuseg.jobs.message_run import earlier_messages
 from gpuseg.jobs.output import RunFolder
+from gpuseg.jobs.personality_plan import PersonalityPlan, ToScore, personality_plan
 from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
 from gpuseg.jobs.reporting import Words
@@ -87,7 +90,8 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
                 asked = read_asked(job, tx, who_is_erased)
                 stage.add_rows(0 if asked is None else len(asked.outcome.happened))
         wording = Wording(**job.words.model_dump())
-        found = segment_customers(tx, settings, stages, wording, asked, previous, given, earlier)
+        to_score = _to_score(job, tx, who_is_erased)
+        found = segment_customers(tx, settings, stages, wording, asked, previous, given, earlier, to_score)
         source = Path(job.source.path).name
         occasion = Occasion(name, words_of(job), source, wording, started, job.consent.model_dump())
         said = write_run(folder, found, occasion, stages, runs / name, erased, until_published)
@@ -120,6 +124,7 @@ def settings_of(job: JobFile) -> Settings:
         min_cell=job.min_cell,
         reading=_reading(job),
         messages=messages_of(job),
+        personality=personality_of(job),
     )
 
 
@@ -137,6 +142,27 @@ def messages_of(job: JobFile) -> MessagePlan | None:
     if section is None:
         return None
     return message_plan(section, None if section.modules is None else job.locate(section.modules))
+
+
+def personality_of(job: JobFile) -> PersonalityPlan | None:
+    """What a job declares of personality; None: nobody is scored.
+
+    Raises
+    ------
+    InputError
+        The map of categories or the weights cannot be used.
+    """
+    return None if job.personality is None else personality_plan(job.personality, job.locate)[0]
+
+
+def _to_score(job: JobFile, tx: Transactions, erased: Erased | None) -> ToScore | None:
+    """The records with the categories that personality rests on: read again where those are another column."""
+    if job.personality is None:
+        return None
+    plan, model = personality_plan(job.personality, job.locate)
+    if plan.column not in {None, tx.roles.category}:
+        tx = job.read_records(erased=erased, category=plan.column)
+    return ToScore(plan, model, tx)
 
 
 def _reading(job: JobFile) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from gpuseg.customers.attribute_encoding import AttributeRule
 from gpuseg.customers.outliers import OutlierRule
 from gpuseg.jobs.message_plan import MessagePlan
+from gpuseg.jobs.personality_plan import PersonalityPlan
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Settings:
         Options with which the records were read, for files to be assigned later; JSON values only.
     messages : MessagePlan or None
         Message groups; None for none.
+    personality : PersonalityPlan or None
+        Estimated traits; None: nobody is scored.
     """
 
     clusters: tuple[int, ...] = tuple(range(3, 9))
@@ -79,3 +82,4 @@ class Settings:
     min_cell: int = 10
     reading: Mapping[str, Any] = field(default_factory=dict)
     messages: MessagePlan | None = None
+    personality: PersonalityPlan | None = None

@@ -26,6 +26,7 @@ from gpuseg.jobs.kept.runs import REJECTS
 from gpuseg.jobs.manifest import Manifest
 from gpuseg.jobs.message_run import MESSAGE_GROUPS, MESSAGES
 from gpuseg.jobs.output import RunFolder
+from gpuseg.jobs.personality_run import PERSONALITY, PERSONALITY_FACTS
 from gpuseg.jobs.pipeline import Segmentation
 from gpuseg.jobs.quality_file import quality_json
 from gpuseg.jobs.stages import Stages
@@ -41,6 +42,8 @@ _LINES = {
     "styles.parquet": "spending styles of every customer, with intervals",
     MESSAGES: f"the message group of every customer, second best, reason, and how to speak to them. {NOT_FOR}",
     MESSAGE_GROUPS: "the message groups themselves, for gpuseg run --refresh",
+    PERSONALITY: f"estimated traits of every customer, with intervals and what they rest on. {NOT_FOR}",
+    PERSONALITY_FACTS: f"which traits can be measured on these data, what the estimates are for. {NOT_FOR}",
     REJECTS: "rows that were left out and can be mended, as they came: file, row and reasons",
     "profiles.parquet": "figures of every segment in original units; what would tell of a small group is empty",
     WORKBOOK: "the same, for spreadsheets",
@@ -79,6 +82,9 @@ def write_tables(folder: RunFolder, found: Segmentation, run_id: str) -> None:
     if found.messages is not None:
         folder.write_table(MESSAGES, found.messages.to_arrow(), holds_customer_ids=True)
         folder.write_text(MESSAGE_GROUPS, found.messages.to_json())
+    if found.traits is not None:
+        folder.write_table(PERSONALITY, found.traits.to_arrow(), holds_customer_ids=True)
+        folder.write_text(PERSONALITY_FACTS, found.traits.to_json())
     folder.write_table(REJECTS, found.tx.rejected_rows(), holds_customer_ids=True)
     folder.write_table("profiles.parquet", found.profiles.to_table(found.names, found.withheld))
     folder.write_table("cohorts.parquet", cohorts_table(found.retention, found.settings.min_cell))
@@ -91,6 +97,7 @@ def customers_of(found: Segmentation) -> pa.ChunkedArray:
     """Every customer whose key is in a file of the run, as text: those in segments, and those of rejected rows."""
     customer = found.tx.roles.customer
     keys = [found.summary[customer], found.tx.rejected_rows()[customer]]
+    keys += [] if found.traits is None else [found.traits.to_arrow()[customer]]
     return pa.chunked_array(
         [chunk for column in keys for chunk in column.cast(pa.string()).chunks], pa.string()
     )
@@ -221,5 +228,6 @@ def _counts(found: Segmentation) -> Mapping[str, Any]:
             "customers_already": retention.n_already_customers,
             "customers_in_incomplete_period": retention.n_incomplete_cohort,
         },
+        "personality": None if found.traits is None else dict(found.traits.facts),
         "messages": None if found.messages is None else found.messages.assigned.facts(),
     }

@@ -23,6 +23,7 @@ from gpuseg.jobs.progress import SilentProgress
 WITH_IDS = [
     "features.parquet",
     "messages.parquet",
+    "personality.parquet",
     "rejects.parquet",
     "segments.csv",
     "segments.parquet",
@@ -36,6 +37,8 @@ FILES = [
     "message_groups.json",
     "messages.parquet",
     "model",
+    "personality.json",
+    "personality.parquet",
     "profiles.parquet",
     "profiles.xlsx",
     "quality.json",
@@ -79,7 +82,7 @@ def test_who_was_erased_from_a_demo_is_left_out_of_the_next(tmp_path, monkeypatc
     add_to_list(tmp_path / "runs" / "demo", [1, 2])
     seen = []
 
-    def stop(tx, *others):
+    def stop(tx, *others, **more):
         seen.append(tx)
         raise InputError("enough")
 
@@ -163,6 +166,7 @@ def test_only_segments_hold_keys(result):
         "features.parquet",
         "styles.parquet",
         "messages.parquet",
+        "personality.parquet",
         "rejects.parquet",
     ]
     assert {line.split(":")[0] for line in readme[2:]} >= set(FILES) - {"README.txt", "model"}
@@ -210,6 +214,22 @@ def test_the_page_tells_what_these_data_are(result):
     page = result.report.read_text(encoding="utf-8")
     for words in ("2,430 households", "1,983 of the households", "America/New_York", "4,836", "8,869"):
         assert words in page
+
+
+def test_a_grocery_tells_nothing_of_personality_and_says_so(result):
+    table = pq.read_table(result.folder / "personality.parquet")
+    traits = ["openness", "conscientiousness", "extraversion", "agreeableness", "neuroticism"]
+    assert table.column_names[:6] == ["household_id", *traits]
+    assert all(table[trait].null_count == len(table) == 2_430 for trait in traits)
+    facts = json.loads((result.folder / "personality.json").read_text(encoding="utf-8"))
+    assert [trait for trait, about in facts["traits"].items() if about["reason"]] == traits
+    assert 0.015 < facts["mapped_share_of_spend"] < 0.018
+    page = result.report.read_text(encoding="utf-8")
+    assert "0 of the 5 traits" in page
+    assert "it could be none, whatever people bought" in page
+    assert page.count("not measurable on these data") == 5
+    groups = pq.read_table(result.folder / "messages.parquet")
+    assert set(groups["group"].to_pylist()) == {"reduced goods", "own label", "full trips", "everyone"}
 
 
 def test_nowhere_to_write(tmp_path):

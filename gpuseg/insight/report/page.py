@@ -7,7 +7,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from gpuseg.insight.report import answers, decisions, evidence, messages, provenance, views
+from gpuseg.insight.report import answers, decisions, evidence, messages, provenance, traits, views
 from gpuseg.insight.report.named import origin_of_names, placeholders, with_names
 from gpuseg.insight.report.record import Report
 
@@ -40,6 +40,7 @@ def render_report(report: Report) -> str:
         levels=views.levels(report),
         categories=views.categories(report),
         styles=views.styles(report),
+        traits=traits.traits(report),
         messages=messages.messages(report),
         choice=evidence.choice(report),
         firmness=evidence.firmness(report),

@@ -17,6 +17,7 @@ from gpuseg.insight.certainty import Certainty
 from gpuseg.insight.messages import Messages
 from gpuseg.insight.profile import Profiles
 from gpuseg.insight.style_profile import StyleProfile
+from gpuseg.insight.traits import Traits
 from gpuseg.insight.withheld import Withheld, withheld
 from gpuseg.insight.words import Wording
 from gpuseg.quality.choose_k import KChoice
@@ -80,6 +81,8 @@ class Report:
         Customers who are in no segment, by reason.
     messages : Messages or None
         Who gets which message.
+    traits : Traits or None
+        Estimated traits.
     """
 
     title: str
@@ -108,6 +111,7 @@ class Report:
     styles: tuple[StyleProfile, ...] = ()
     unplaced: Mapping[str, int] = field(default_factory=dict)
     messages: Messages | None = None
+    traits: Traits | None = None
 
     @cached_property
     def withheld(self) -> Withheld:

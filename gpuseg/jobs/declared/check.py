@@ -29,7 +29,8 @@ from gpuseg.jobs.declared.job_file import JobFile, job_words, read_job
 from gpuseg.jobs.declared.job_problems import nearest
 from gpuseg.jobs.declared.job_sections import ContactFilter, Outcome
 from gpuseg.jobs.events import open_end, place_of
-from gpuseg.jobs.run import messages_of
+from gpuseg.jobs.run import messages_of, personality_of
+from gpuseg.personality.use_limits import NOT_FOR
 
 SAMPLE_ROWS = 100_000
 """Records of each file that are read."""
@@ -95,7 +96,7 @@ def check_job(path: Path, head: int = SAMPLE_ROWS) -> str:
     job = read_job(path)
     problems: list[str] = []
     sample = _sample(job, head, problems)
-    problems += [*_attribute_problems(job), *_message_problems(job)]
+    problems += [*_attribute_problems(job), *_message_problems(job), *_personality_problems(job)]
     if job.use_case is not None:
         for name, events in (
             ("outcome", job.use_case.outcome),
@@ -155,6 +156,25 @@ def _message_problems(job: JobFile) -> Iterator[str]:
             if NEEDS.get(name, "customer") not in used:
                 cure = "give it, or choose by another"
                 yield f"messages: the style {name} needs a column with the role {NEEDS[name]}; {cure}"
+
+
+def _personality_problems(job: JobFile) -> Iterator[str]:
+    """What is wrong with the map of categories, the weights and the column."""
+    if job.personality is None:
+        return
+    try:
+        personality_of(job)
+    except SchemaError as error:
+        yield from (f"personality: {error.where}: {problem}" for problem in error.problems)
+    except InputError as error:
+        yield f"personality: {error}"
+    try:
+        known = column_names(job.locate(job.source.path), job.source.dialect())
+    except InputError:
+        return  # told already
+    column = job.personality.column
+    if column is not None and column not in known:
+        yield f"personality.column: there is no column {column!r}; {nearest(column, known)}"
 
 
 def _value_problems(sample: Sample) -> Iterator[str]:
@@ -327,10 +347,20 @@ def _intentions(sample: Sample) -> Iterator[str]:
             yield f"The outcome from {first} to {last} helps choose the number of segments, and is not reported"
     rule = job.outliers.as_rule()
     yield f"Outliers, more than {rule.words} of a feature: {OUTCOMES[rule.action]}"
+    yield from _personality(job)
     yield from _messages(job)
     yield f"Numbers of segments that are tried: {', '.join(map(str, job.segments.clusters))}"
     yield f"Results go to {job.locate(job.output.folder)}"
     yield "Nothing is wrong with it"
+
+
+def _personality(job: JobFile) -> Iterator[str]:
+    if job.personality is None:
+        return
+    declared = job.personality
+    yield f"Estimates personality for: {declared.purpose} (legal basis: {declared.legal_basis}). {NOT_FOR}"
+    for name, purpose in declared.opt_in.items():
+        yield f"  counts although sensitive: {name} (purpose: {purpose})"
 
 
 def _messages(job: JobFile) -> Iterator[str]:

@@ -49,6 +49,7 @@ from gpuseg.jobs.declared.job_sections import (
 )
 from gpuseg.jobs.declared.job_yaml import read_yaml
 from gpuseg.jobs.declared.message_section import Messages
+from gpuseg.jobs.declared.personality_section import Personality
 
 _REQUIRED_ROLES = ("customer", "time", "amount")
 
@@ -104,6 +105,10 @@ class JobFile(Section):
         default_factory=Outliers,
         description="What becomes of extreme customers: flag, winsorise or drop, or a section.",
     )
+    personality: Personality | None = Field(
+        None,
+        description="Estimated traits; nobody is scored unless a purpose and a legal basis are declared.",
+    )
     messages: Messages | None = Field(
         None, description="Which message each customer gets; without it nobody is given any."
     )
@@ -131,8 +136,7 @@ class JobFile(Section):
             problems.append("naive: local needs a time_zone, the one whose wall clock the times show")
         if self.amount_of == "piece" and "quantity" not in self.used_roles():
             problems.append("amount_of: piece needs the role quantity, which the price is multiplied with")
-        if self.messages is not None and self.messages.by == "personality":
-            problems.append("messages.by is personality, and no scores are made by a job; choose by styles")
+        problems += self._personality_problems()
         until = self.use_case.features_until if self.use_case else None
         if until is not None and self.features.as_of not in {None, until}:
             problems.append(
@@ -140,6 +144,23 @@ class JobFile(Section):
             )
         refuse(problems)
         return self
+
+    def _personality_problems(self) -> Iterator[str]:
+        """Messages by scores that nobody makes, and scores of a column that may not be read."""
+        if self.personality is None:
+            if self.messages is not None and self.messages.by == "personality":
+                yield (
+                    "messages.by is personality, and nobody is scored: declare a section personality with a purpose "
+                    "and a legal_basis, or choose by styles"
+                )
+            return
+        column = self.personality.column or self.used_roles().get("category")
+        if column is None:
+            yield "personality needs spend categories: give a column the role category, or name personality.column"
+        elif self.use_of(column) not in _READ and (column in self.columns or self.personality.column is None):
+            yield f"personality.column: {column!r} is {self.use_of(column)}, and is not read; name another column"
+        if column is not None and column in {self.roles.declared()[role] for role in _REQUIRED_ROLES}:
+            yield f"personality.column: {column!r} is no category: it plays another role"
 
     def _column_problems(self) -> list[str]:
         roles = self.roles.declared()
@@ -285,7 +306,9 @@ class JobFile(Section):
                 raise SchemaError(f"{self.source.path}, {self.customers.source.path}", problems)
         return names
 
-    def read_records(self, head: int | None = None, erased: Erased | None = None) -> Transactions:
+    def read_records(
+        self, head: int | None = None, erased: Erased | None = None, category: str | None = None
+    ) -> Transactions:
         """The records as this job declares them; those without consent, or erased, are left out, and counted.
 
         Parameters
@@ -294,6 +317,8 @@ class JobFile(Section):
             Only about so many of the first records of each file.
         erased : callable, optional
             Says of customers' keys who was erased.
+        category : str, optional
+            Column that plays the role category instead of the declared one.
 
         Raises
         ------
@@ -302,7 +327,12 @@ class JobFile(Section):
         SourceError
             A file is missing, cut off or empty.
         """
-        options: dict[str, Any] = {**self.used_roles(), **self._consent()}
+        roles = self.used_roles()
+        if category is not None:
+            roles = {role: column for role, column in roles.items() if column != category} | {
+                "category": category
+            }
+        options: dict[str, Any] = {**roles, **self._consent()}
         options["attributes"] = self._attributes_of_records()
         with job_words():
             return read_transactions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from gpuseg.insight.measures import Measure, measures_of
 from gpuseg.insight.words import format_figure, format_score
 from gpuseg.jobs.kept.runs import PROFILES, Run, open_run
 from gpuseg.jobs.message_run import MESSAGES
+from gpuseg.jobs.personality_run import PERSONALITY, PERSONALITY_FACTS
 from gpuseg.personality.use_limits import NOT_FOR
 
 FEATURES = "features.parquet"
@@ -103,13 +105,30 @@ def show_customer(folder: Path, customer: str) -> str:
         lines.append(
             f"That is the segment of customers who cannot be placed{why}; nothing more can be said of it."
         )
-        return "\n".join(_plain([*lines, *_message(run, customer)]))
+        return "\n".join(_plain([*lines, *_traits(run, customer), *_message(run, customer)]))
     lines += _firmness(row, run)
     lines += (
         _differences(run, customer) if run.has(FEATURES) else _segment_differences(run, row["segment_id"])
     )
-    lines += _message(run, customer)
+    lines += [*_traits(run, customer), *_message(run, customer)]
     return "\n".join(_plain(lines))
+
+
+def _traits(run: Run, customer: str) -> list[str]:
+    """The estimated traits of a customer, and why others are not told."""
+    row = _row_of(run, PERSONALITY, customer)
+    if row is None:
+        return []
+    facts = json.loads(run.read(PERSONALITY_FACTS))
+    lines = [f"Estimated {facts['construct']} (50 is the middle of all, 10 the spread):"]
+    for trait, about in facts["traits"].items():
+        if about["measurable"]:
+            because = f"; most by {row[f'{trait}_because']}" if row[f"{trait}_because"] else ""
+            interval = f"{row[f'{trait}_low']:.0f} to {row[f'{trait}_high']:.0f}"
+            lines.append(f"  - {trait}: estimated {row[trait]:.1f} ({interval}){because}")
+        else:
+            lines.append(f"  - {about['reason']}")
+    return [*lines, f"  - {NOT_FOR}"]
 
 
 def _message(run: Run, customer: str) -> list[str]:
