@@ -294,15 +294,13 @@ def test_what_cannot_be_measured_is_null_and_chooses_nobody_and_says_why(folder,
     assert "openness cannot be measured on these records" in refused.stderr
 
 
-def test_groups_are_learned_without_what_may_choose_no_message(folder, tmp_path):
+def test_groups_are_learned_without_neuroticism(folder, tmp_path):
     learned = {"by": "personality", "learned": {"groups": 2}}
     done = run(told(folder, DECLARED, messages=learned), tmp_path / "learned")
     held = json.loads((done / "message_groups.json").read_text(encoding="utf-8"))["message_groups"]
+    assert held["left_out"] == ["neuroticism"]
     chosen = {trait for group in held["groups"] for trait, _ in group["centre"]}
-    assert "neuroticism" in held["left_out"]
-    assert chosen == {*TRAITS} - {*held["left_out"]}
-    rests = {trait: about["categories"] for trait, about in facts_of(done)["traits"].items()}
-    assert not {name for trait in chosen for name in rests[trait] if name.startswith("health")}
+    assert chosen == {*TRAITS} - {"neuroticism"}
 
 
 def test_show_says_estimated(scored):
