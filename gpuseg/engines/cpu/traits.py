@@ -28,7 +28,7 @@ from gpuseg.engines.cpu.wide import (
 )
 from gpuseg.errors import ContractError, RangeError
 
-KNOWN = 64
+KNOWN = 512
 """Whole counts below this have their logarithm in the table."""
 
 _FINE, _COUNT, _CATEGORY = 0, 1, 2  # what a kernel found
