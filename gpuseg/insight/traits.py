@@ -17,6 +17,7 @@ from gpuseg.customers.frames import CUSTOMER, FACTS
 from gpuseg.errors import InputError
 from gpuseg.personality.intervals import VALIDITY
 from gpuseg.personality.measurable import Measurability
+from gpuseg.personality.reference import Reference
 from gpuseg.personality.reference_sums import SPEND_BITS
 from gpuseg.personality.spend_personality import BLOCK, SpendPersonality
 from gpuseg.personality.spend_state import SpendState
@@ -55,6 +56,10 @@ class Traits:
         Of the intervals.
     facts : mapping
         Names of the reference, the map and the weights.
+    reference : Reference
+        What scores are relative to.
+    kept : bool
+        Whether that is the one of an earlier run.
     """
 
     table: pa.Table
@@ -68,6 +73,8 @@ class Traits:
     unused: tuple[TraitWeight, ...]
     level: float
     facts: Mapping[str, Any]
+    reference: Reference
+    kept: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,6 +129,7 @@ def estimated_traits(
     legal_basis: str,
     opt_in: Mapping[str, str],
     at_most: Sequence[str],
+    kept: bool = False,
 ) -> Traits:
     """What a fitted model says of its customers.
 
@@ -135,6 +143,8 @@ def estimated_traits(
         Sensitive kinds or categories that count all the same, and for what purpose.
     at_most : sequence of str
         Traits that the weights and the map could measure.
+    kept : bool, default False
+        Whether the reference is that of an earlier run.
 
     Raises
     ------
@@ -166,7 +176,7 @@ def estimated_traits(
         "measurable_at_most": list(at_most),
         "opt_in": dict(opt_in),
         "level": model.level,
-        "reference": {"version": reference.version, "digest": reference.digest},
+        "reference": {"digest": reference.digest, "of_an_earlier_run": kept},
         "weights": weights.digest,
         "sources": sorted({entry.source for entry in weights.entries if entry.weight}),
     }
@@ -182,6 +192,8 @@ def estimated_traits(
         unused=weights.unused,
         level=model.level,
         facts=facts,
+        reference=reference,
+        kept=kept,
     )
 
 

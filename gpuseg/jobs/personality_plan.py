@@ -14,6 +14,7 @@ from gpuseg.customers.reading.reader import Checked
 from gpuseg.customers.reading.records import Partition, Transactions
 from gpuseg.jobs.declared.personality_section import SHIPPED_MAPS, Personality
 from gpuseg.personality.category_map import CategoryMap
+from gpuseg.personality.reference import Reference
 from gpuseg.personality.spend_personality import SpendPersonality
 from gpuseg.personality.weights import TraitWeights
 
@@ -73,11 +74,14 @@ class ToScore:
         Not fitted yet.
     tx : Transactions
         The records, with the categories that the map knows.
+    earlier : Reference or None
+        What the scores of an earlier run were relative to.
     """
 
     plan: PersonalityPlan
     model: SpendPersonality
     tx: Transactions
+    earlier: Reference | None = None
 
 
 def personality_plan(

@@ -22,11 +22,13 @@ from gpuseg.jobs.message_plan import MessagePlan, message_plan
 from gpuseg.jobs.message_run import earlier_messages
 from gpuseg.jobs.output import RunFolder
 from gpuseg.jobs.personality_plan import PersonalityPlan, ToScore, personality_plan
+from gpuseg.jobs.personality_run import earlier_reference
 from gpuseg.jobs.pipeline import segment_customers
 from gpuseg.jobs.progress import Progress
 from gpuseg.jobs.reporting import Words
 from gpuseg.jobs.settings import Settings
 from gpuseg.jobs.stages import Stages
+from gpuseg.personality.reference import Reference
 
 N_BOOT = 20
 """Bootstrap replicates behind the stability of a job's segments."""
@@ -44,8 +46,8 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
     progress : Progress
         Told of every stage.
     refresh : Path, optional
-        Folder of an earlier run: segments that are still there keep their ids and names, and customers their message
-        groups until a review moves them.
+        Folder of an earlier run: segments that are still there keep their ids and names, customers their message groups
+        until a review moves them, and scores of personality stay relative to the same reference.
 
     Returns
     -------
@@ -67,7 +69,9 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
     started = datetime.now(UTC)
     job = read_job(path)
     previous = None if refresh is None else load_model(open_run(refresh).path)
-    earlier = None if refresh is None or job.messages is None else earlier_messages(open_run(refresh))
+    last = None if refresh is None else open_run(refresh)
+    earlier = None if last is None or job.messages is None else earlier_messages(last)
+    reference = None if last is None or job.personality is None else earlier_reference(last)
     settings = settings_of(job)
     stages = Stages(progress)
     name, runs = job.job.name, Path(job.locate(job.output.folder))
@@ -90,7 +94,7 @@ def run_job(path: Path, out: Path | None, progress: Progress, refresh: Path | No
                 asked = read_asked(job, tx, who_is_erased)
                 stage.add_rows(0 if asked is None else len(asked.outcome.happened))
         wording = Wording(**job.words.model_dump())
-        to_score = _to_score(job, tx, who_is_erased)
+        to_score = _to_score(job, tx, who_is_erased, reference)
         found = segment_customers(tx, settings, stages, wording, asked, previous, given, earlier, to_score)
         source = Path(job.source.path).name
         occasion = Occasion(name, words_of(job), source, wording, started, job.consent.model_dump())
@@ -155,14 +159,16 @@ def personality_of(job: JobFile) -> PersonalityPlan | None:
     return None if job.personality is None else personality_plan(job.personality, job.locate)[0]
 
 
-def _to_score(job: JobFile, tx: Transactions, erased: Erased | None) -> ToScore | None:
+def _to_score(
+    job: JobFile, tx: Transactions, erased: Erased | None, earlier: Reference | None
+) -> ToScore | None:
     """The records with the categories that personality rests on: read again where those are another column."""
     if job.personality is None:
         return None
     plan, model = personality_plan(job.personality, job.locate)
     if plan.column not in {None, tx.roles.category}:
         tx = job.read_records(erased=erased, category=plan.column)
-    return ToScore(plan, model, tx)
+    return ToScore(plan, model, tx, earlier)
 
 
 def _reading(job: JobFile) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from gpuseg.jobs.kept.runs import REJECTS
 from gpuseg.jobs.manifest import Manifest
 from gpuseg.jobs.message_run import MESSAGE_GROUPS, MESSAGES
 from gpuseg.jobs.output import RunFolder
-from gpuseg.jobs.personality_run import PERSONALITY, PERSONALITY_FACTS
+from gpuseg.jobs.personality_run import PERSONALITY, PERSONALITY_FACTS, PERSONALITY_REFERENCE
 from gpuseg.jobs.pipeline import Segmentation
 from gpuseg.jobs.quality_file import quality_json
 from gpuseg.jobs.stages import Stages
@@ -44,6 +44,7 @@ _LINES = {
     MESSAGE_GROUPS: "the message groups themselves, for gpuseg run --refresh",
     PERSONALITY: f"estimated traits of every customer, with intervals and what they rest on. {NOT_FOR}",
     PERSONALITY_FACTS: f"which traits can be measured on these data, what the estimates are for. {NOT_FOR}",
+    PERSONALITY_REFERENCE: "what those estimates are relative to, for gpuseg run --refresh; exact, like quality.json",
     REJECTS: "rows that were left out and can be mended, as they came: file, row and reasons",
     "profiles.parquet": "figures of every segment in original units; what would tell of a small group is empty",
     WORKBOOK: "the same, for spreadsheets",
@@ -85,6 +86,7 @@ def write_tables(folder: RunFolder, found: Segmentation, run_id: str) -> None:
     if found.traits is not None:
         folder.write_table(PERSONALITY, found.traits.to_arrow(), holds_customer_ids=True)
         folder.write_text(PERSONALITY_FACTS, found.traits.to_json())
+        folder.write_text(PERSONALITY_REFERENCE, found.traits.reference.to_json())
     folder.write_table(REJECTS, found.tx.rejected_rows(), holds_customer_ids=True)
     folder.write_table("profiles.parquet", found.profiles.to_table(found.names, found.withheld))
     folder.write_table("cohorts.parquet", cohorts_table(found.retention, found.settings.min_cell))

@@ -39,6 +39,7 @@ FILES = [
     "model",
     "personality.json",
     "personality.parquet",
+    "personality_reference.json",
     "profiles.parquet",
     "profiles.xlsx",
     "quality.json",

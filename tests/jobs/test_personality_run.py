@@ -303,6 +303,52 @@ def test_groups_are_learned_without_neuroticism(folder, tmp_path):
     assert chosen == {*TRAITS} - {"neuroticism"}
 
 
+def test_nobody_moves_without_acting_where_the_earlier_reference_is_kept(folder, tmp_path):
+    """Twenty people buy nothing after June: with --refresh their scores stay to the last bit, others' do not."""
+    shutil.copy(folder / "weights.csv", tmp_path / "weights.csv")
+    cards = pq.read_table(folder / "cards.parquet")
+    late = pc.greater(pc.strftime(cards["time"], "%Y-%m-%d"), "2023-06-30")
+    idle = pc.less_equal(cards["customer"], 20)
+    pq.write_table(cards.filter(pc.invert(pc.and_(late, idle))), tmp_path / "cards.parquet")
+    first = run(told(tmp_path, DECLARED, features={"as_of": "2023-06-30"}), tmp_path / "first")
+    path = told(tmp_path, DECLARED)
+    kept = tmp_path / "kept"
+    assert command("run", path, "--refresh", first, "--out", kept, "--quiet").exit_code == 0
+    anew = run(path, tmp_path / "anew")
+    scores = [
+        pq.read_table(done / "personality.parquet").select(["customer", *TRAITS])
+        for done in (first, kept, anew)
+    ]
+    before, after, other = ([row for row in table.to_pylist() if row["customer"] <= 20] for table in scores)
+    assert before == after
+    assert before != other
+    assert scores[0].to_pylist()[20:] != scores[1].to_pylist()[20:]
+    references = [(done / "personality_reference.json").read_bytes() for done in (first, kept, anew)]
+    assert references[0] == references[1] != references[2]
+    assert "of an earlier run, so that nobody moves without acting" in section(kept, "traits")
+    assert "of this run" in section(anew, "traits")
+    own = told(tmp_path, {**DECLARED, "half_life_days": 90})
+    assert command("run", own, "--refresh", first, "--out", tmp_path / "own", "--quiet").exit_code == 0
+    assert not facts_of(tmp_path / "own")["reference"]["of_an_earlier_run"]  # another rule, another reference
+
+
+def test_no_order_of_records_changes_a_score_or_a_group(folder, scored, tmp_path):
+    shutil.copy(folder / "weights.csv", tmp_path / "weights.csv")
+    cards = pq.read_table(folder / "cards.parquet")
+    order = np.random.default_rng(0).permutation(len(cards))
+    pq.write_table(cards.take(pa.array(order)), tmp_path / "cards.parquet", row_group_size=777)
+    again = run(told(tmp_path, DECLARED, messages=BY_OPENNESS), tmp_path / "again")
+    for name in ("personality.parquet", "personality.json", "personality_reference.json", "messages.parquet"):
+        assert (again / name).read_bytes() == (scored / name).read_bytes(), name
+
+
+def test_a_map_that_knows_no_value_of_the_column_is_told_before_a_run(folder):
+    (folder / "other.csv").write_text("value,category\nPets,pets_vet\n", encoding="utf-8")
+    done = command("check", told(folder, {**DECLARED, "categories": "other.csv"}))
+    assert done.exit_code == 2
+    assert "other.csv knows none of the" in done.stderr
+
+
 def test_show_says_estimated(scored):
     row = next(
         row for row in pq.read_table(scored / "personality.parquet").to_pylist() if row["customer"] == 7

@@ -31,6 +31,7 @@ def traits(report: Report) -> dict[str, Any] | None:
         "n_measurable": len(found.measurable),
         "n_traits": len(found.names),
         "at_most": list_words([*found.at_most]),
+        "kept": found.kept,
         "level": f"{100 * found.level:g} %",
         "rows": [
             {

@@ -29,6 +29,7 @@ from gpuseg.jobs.declared.job_file import JobFile, job_words, read_job
 from gpuseg.jobs.declared.job_problems import nearest
 from gpuseg.jobs.declared.job_sections import ContactFilter, Outcome
 from gpuseg.jobs.events import open_end, place_of
+from gpuseg.jobs.personality_plan import personality_plan
 from gpuseg.jobs.run import messages_of, personality_of
 from gpuseg.personality.use_limits import NOT_FOR
 
@@ -107,7 +108,7 @@ def check_job(path: Path, head: int = SAMPLE_ROWS) -> str:
                     f"use_case.{name}: {problem}" for problem in _event_problems(job, events, sample, head)
                 ]
     if sample is not None:
-        problems += [*_value_problems(sample), *_choice_problems(sample)]
+        problems += [*_value_problems(sample), *_choice_problems(sample), *_unmapped(sample, head)]
     if problems:
         raise SchemaError(str(path), problems)
     assert sample is not None
@@ -175,6 +176,25 @@ def _personality_problems(job: JobFile) -> Iterator[str]:
     column = job.personality.column
     if column is not None and column not in known:
         yield f"personality.column: there is no column {column!r}; {nearest(column, known)}"
+
+
+def _unmapped(sample: Sample, head: int) -> Iterator[str]:
+    """A map of categories that knows none of those in the records."""
+    section, job = sample.job.personality, sample.job
+    if section is None:
+        return
+    try:
+        plan, model = personality_plan(section, job.locate)
+        column = plan.column or sample.tx.roles.category
+        same = column == sample.tx.roles.category
+        tx = sample.tx if same else job.read_records(head, category=column)
+    except InputError:
+        return  # told already
+    names = category_names(tx)
+    if names and (model.categories.codes(names) >= model.categories.unmapped).all():
+        values = f"the {len(names):,} values of the column {column!r}, such as {names[0]!r}"
+        cure = "give a CSV file with the columns value and category"
+        yield f"personality.categories: {plan.categories} knows none of {values}; {cure}"
 
 
 def _value_problems(sample: Sample) -> Iterator[str]:

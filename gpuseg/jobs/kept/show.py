@@ -123,7 +123,8 @@ def _traits(run: Run, customer: str) -> list[str]:
     lines = [f"Estimated {facts['construct']} (50 is the middle of all, 10 the spread):"]
     for trait, about in facts["traits"].items():
         if about["measurable"]:
-            because = f"; most by {row[f'{trait}_because']}" if row[f"{trait}_because"] else ""
+            most = row[f"{trait}_because"]
+            because = f"; most by {most.replace('_', ' ')}" if most else ""
             interval = f"{row[f'{trait}_low']:.0f} to {row[f'{trait}_high']:.0f}"
             lines.append(f"  - {trait}: estimated {row[trait]:.1f} ({interval}){because}")
         else:
