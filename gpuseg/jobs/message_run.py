@@ -122,7 +122,7 @@ def messages_by_scores(
 def _learned_of_scores(learned: Mapping[str, Any], traits: Traits, seed: int) -> MessageGroups:
     opted = learned["opt_in"]
     _require_traits(learned["of"] or (), traits)
-    barred = tuple(name for name in traits.names if not _may_choose(name, opted, traits))
+    barred = tuple(name for name in traits.names if not _may_choose(name, opted, traits.rests_on()))
     of = tuple(learned["of"] or (name for name in traits.measurable if name not in barred))
     if not of or not set(of) <= set(traits.measurable):
         lacking = [name for name in of if name not in traits.measurable]
@@ -143,9 +143,9 @@ def _learned_of_scores(learned: Mapping[str, Any], traits: Traits, seed: int) ->
     return replace(found, left_out=() if learned["of"] else barred)
 
 
-def _may_choose(name: str, opted: Mapping[str, str], traits: Traits) -> bool:
+def _may_choose(name: str, opted: Mapping[str, str], rests_on: Mapping[str, Sequence[str]]) -> bool:
     try:
-        require_allowed([name], opted, traits.rests_on())
+        require_allowed([name], opted, rests_on)
     except InputError:
         return False
     return True
@@ -160,10 +160,13 @@ def _require_traits(names: Sequence[str], traits: Traits) -> None:
 def _learned(
     learned: Mapping[str, Any], styles: SpendingStyles, rests_on: Mapping[str, Sequence[str]], seed: int
 ) -> MessageGroups:
-    names = tuple(learned["of"] or (style.name for style in styles.styles))
+    there = tuple(style.name for style in styles.styles)
+    barred = tuple(name for name in there if not _may_choose(name, learned["opt_in"], rests_on))
+    names = tuple(learned["of"] or (name for name in there if name not in barred))
     _require_styles(names, styles)
     options = {key: value for key, value in learned.items() if key not in {"groups", "of"}}
-    return learned_of_styles(styles, names, learned["groups"], rests_on=rests_on, seed=seed, **options)
+    found = learned_of_styles(styles, names, learned["groups"], rests_on=rests_on, seed=seed, **options)
+    return replace(found, left_out=() if learned["of"] else barred)
 
 
 def _kept_centres(plan: MessagePlan, earlier: EarlierMessages | None) -> MessageGroups | None:

@@ -145,6 +145,23 @@ def test_small_groups_and_what_would_tell_of_them_are_not_shown(folder, tmp_path
     assert f">{sizes['few']}<" not in part
 
 
+def test_the_number_of_those_in_no_segment_cannot_be_reckoned_from_the_groups(folder, tmp_path):
+    """A few extreme members are in no segment: the page tells neither all sizes nor their sum."""
+    path = told(folder, outliers={"action": "drop", "limit": 2.8}, messages={"least_evidence": 0})
+    done = command("run", path, "--out", tmp_path / "dropped", "--quiet")
+    assert done.exit_code == 0, done.output
+    counts = json.loads((tmp_path / "dropped" / "manifest.json").read_text(encoding="utf-8"))["counts"]
+    sizes = counts["messages"]["sizes"]
+    assert 0 < sum(sizes.values()) - counts["customers_in_segments"] < 10
+    page = (tmp_path / "dropped" / "report.html").read_text(encoding="utf-8")
+    part = re.search(r'<section aria-labelledby="messages">.*?</section>', page, re.DOTALL)[0]
+    shown = re.findall(r'data-label="Members">([^<]*)<', part)
+    assert "\u2217" in shown
+    assert set(re.findall(r'data-label="Share">([^<]*)<', part)) == {"\u2217"}
+    assert f"{sum(sizes.values())} members" not in part
+    assert "\u2217 members by group" in part
+
+
 def test_nobody_moves_but_on_a_review_date_and_by_more_than_the_margin(folder, first, tmp_path):
     same_month = command(
         "run",
@@ -291,6 +308,14 @@ def test_sensitive_spend_that_builds_segments_still_chooses_no_message(folder, t
     assert refused.exit_code == 2
     assert "gambling" in refused.stderr
     assert not (tmp_path / "x").exists()
+    learned = {"thresholds": None, "modules": None, "learned": {"groups": 2}}
+    done = command(
+        "run", told(tmp_path, messages=learned, sensitive=sensitive), "--out", tmp_path / "z", "--quiet"
+    )
+    assert done.exit_code == 0, done.output
+    held = json.loads((tmp_path / "z" / "message_groups.json").read_text(encoding="utf-8"))["message_groups"]
+    assert held["left_out"] == ["variety_seeking", "breadth"]
+    assert not {"breadth", "variety_seeking"} & {name for name, _ in held["groups"][0]["centre"]}
     allowed = {**by_breadth, "opt_in": {"gambling": "Members agreed to offers of the lottery"}}
     done = command(
         "run", told(tmp_path, messages=allowed, sensitive=sensitive), "--out", tmp_path / "y", "--quiet"

@@ -187,6 +187,7 @@ NOBODY = "nobody is scored without"
         ({**DECLARED, "column": "customer"}, None, "it plays another role"),
         ({**DECLARED, "level": 0.42}, None, "level=0.42 is not known"),
         (None, BY_OPENNESS, "declare a section personality"),
+        (DECLARED, {"by": "personality", "thresholds": {"a": {"opennes": [50, None]}}}, "no trait 'opennes'"),
         (
             DECLARED,
             {"by": "personality", "thresholds": {"a": {"neuroticism": [None, 40]}}},
@@ -229,6 +230,15 @@ def test_check_tells_what_would_be_scored(folder):
     assert done.exit_code == 0, done.output
     assert "Estimates personality for: The tone of letters (legal basis: Consent)" in done.stdout
     assert "counts although sensitive: gambling (purpose: Our lottery tickets)" in done.stdout
+
+
+def test_check_tells_of_groups_that_nobody_will_be_in(folder):
+    shipped = {"purpose": "The tone of letters", "legal_basis": "Consent"}
+    done = command("check", told(folder, shipped, messages=BY_OPENNESS))
+    assert done.exit_code == 0, done.output
+    assert "nobody's openness can be measured with these weights: all will be in everyone" in done.stdout
+    done = command("check", told(folder, DECLARED, messages=BY_OPENNESS))
+    assert "can be measured" not in done.stdout
 
 
 def test_sensitive_categories_count_only_where_they_are_opted_in(folder, scored, tmp_path):

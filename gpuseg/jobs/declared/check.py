@@ -31,6 +31,7 @@ from gpuseg.jobs.declared.job_sections import ContactFilter, Outcome
 from gpuseg.jobs.events import open_end, place_of
 from gpuseg.jobs.personality_plan import personality_plan
 from gpuseg.jobs.run import messages_of, personality_of
+from gpuseg.personality.measurable import measurable_at_most
 from gpuseg.personality.use_limits import NOT_FOR
 
 SAMPLE_ROWS = 100_000
@@ -97,7 +98,12 @@ def check_job(path: Path, head: int = SAMPLE_ROWS) -> str:
     job = read_job(path)
     problems: list[str] = []
     sample = _sample(job, head, problems)
-    problems += [*_attribute_problems(job), *_message_problems(job), *_personality_problems(job)]
+    problems += [
+        *_attribute_problems(job),
+        *_message_problems(job),
+        *_personality_problems(job),
+        *_score_problems(job),
+    ]
     if job.use_case is not None:
         for name, events in (
             ("outcome", job.use_case.outcome),
@@ -157,6 +163,19 @@ def _message_problems(job: JobFile) -> Iterator[str]:
             if NEEDS.get(name, "customer") not in used:
                 cure = "give it, or choose by another"
                 yield f"messages: the style {name} needs a column with the role {NEEDS[name]}; {cure}"
+
+
+def _score_problems(job: JobFile) -> Iterator[str]:
+    """Traits that messages go by, and the weights do not have."""
+    if job.messages is None or job.messages.by != "personality" or job.personality is None:
+        return
+    try:
+        known = personality_plan(job.personality, job.locate)[1].weights.traits
+    except InputError:
+        return  # told already
+    for name in dict.fromkeys(job.messages.asked()):
+        if name not in known:
+            yield f"messages: there is no trait {name!r}; {nearest(name, list(known))}"
 
 
 def _personality_problems(job: JobFile) -> Iterator[str]:
@@ -390,6 +409,12 @@ def _messages(job: JobFile) -> Iterator[str]:
     often = job.messages.review
     when = often if isinstance(often, str) else f"on {len(often)} declared days"
     yield f"Message groups by {job.messages.by}, reviewed {when}: {', '.join(groups)}; all others: {fallback}"
+    if job.messages.by == "personality" and job.personality is not None:
+        model = personality_plan(job.personality, job.locate)[1]
+        able = measurable_at_most(model.weights, model.categories.categories)
+        lacking = [name for name in dict.fromkeys(job.messages.asked()) if name not in able]
+        if lacking:
+            yield f"  nobody's {' and '.join(lacking)} can be measured with these weights: all will be in {fallback}"
 
 
 def _sensitive(sample: Sample) -> Iterator[str]:
