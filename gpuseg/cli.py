@@ -82,7 +82,9 @@ def run(
     refresh: Annotated[
         Path | None,
         typer.Option(
-            "--refresh", metavar="LAST_RUN", help="Earlier run whose segments keep their ids and names."
+            "--refresh",
+            metavar="LAST_RUN",
+            help="Earlier run: its segments keep ids and names, its customers their message groups.",
         ),
     ] = None,
     dry_run: Annotated[
