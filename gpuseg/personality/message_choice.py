@@ -141,7 +141,7 @@ def decide(
         _explain(groups, traits, values, group, second, reasons)
         kept = led & (group == before)
         reasons.put(kept, f"kept: no other group is nearer by more than {margin:g}")
-        reasons.put(thin, f"thin evidence: fewer than {least_evidence:g} transactions")
+        reasons.put(thin, f"thin evidence: fewer than {least_evidence:g} purchases")
         for names, lacking in _missing_together(traits, missing):
             reasons.put(lacking, f"not measurable: {', '.join(names)}")
     else:

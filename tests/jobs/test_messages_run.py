@@ -94,7 +94,7 @@ def test_every_customer_with_styles_has_a_group_by_the_declared_bounds(first):
         assert found[row["customer"]]["group"] == wanted
         assert found[row["customer"]]["style"] == f"style of {wanted}"
     assert {row["group"] for row in found.values()} == {"reduced", "own label", "everyone"}
-    assert {"thin evidence: fewer than 13 transactions", "within the bounds of no group"} < {
+    assert {"thin evidence: fewer than 13 purchases", "within the bounds of no group"} < {
         row["reason"] for row in found.values()
     }
 

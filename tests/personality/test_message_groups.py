@@ -199,7 +199,7 @@ def test_the_fallback_says_why():
         "not measurable: extraversion": 1,
         "not measurable: openness": 1,
         "not measurable: openness, extraversion": 1,
-        "thin evidence: fewer than 20 transactions": 1,
+        "thin evidence: fewer than 20 purchases": 1,
         "within the bounds of no group": 1,
     }
     assert found.fallback_share == 5 / 6
