@@ -196,6 +196,6 @@ def test_files_without_columns_or_weights(tmp_path):
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(SourceError, match="cannot be read"):
         lint(tmp_path / "missing.csv")
-    (tmp_path / "w.csv").write_bytes(b"caf\xe9")
+    (tmp_path / "w.csv").write_bytes(b"the\xe9")
     with pytest.raises(SourceError, match="byte 3 is not UTF-8"):
         TraitWeights.from_csv(tmp_path / "w.csv")
