@@ -38,8 +38,8 @@ def give_back() -> None:
 class FitMemory:
     """How much memory does a fit take beyond its input, by rows, features, clusters and where the rows are?
 
-    "columns" is feature-major float32, which serves as the block; "rows" is C order, which is worked on as it lies; "held" and
-    "again" are a Parquet file of 16 row groups, its rows held between passes or read again by each.
+    "columns" is feature-major float32, which serves as the block; "rows" is C order, which is worked on as it lies;
+    "held" and "again" are a Parquet file of 16 row groups, its rows held between passes or read again by each.
     """
 
     params = (
