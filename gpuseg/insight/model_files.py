@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.cluster.predicting import Fitted
+from gpuseg.core.new_folder import new_folder
 from gpuseg.core.promise import CONTRACT
 from gpuseg.customers.attribute_encoding import Encoding
 from gpuseg.customers.outliers import OutlierBounds, OutlierRule
 from gpuseg.customers.scaling import ExactScaler
 from gpuseg.engines.choose import choose_engine
-from gpuseg.errors import ContractError, OutputError, SourceError
+from gpuseg.errors import ContractError, SourceError
 from gpuseg.insight.baselines import Bins
 from gpuseg.insight.customer_rows import Recipe
 from gpuseg.insight.model import MARGIN, NOVELTY, ModelSegment, SegmentModel
@@ -102,24 +101,10 @@ def save_model(model: SegmentModel, folder: str | os.PathLike[str]) -> Path:
     OutputError
         The folder exists or cannot be written.
     """
-    path = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links of the user)
-    hidden = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-    if os.path.lexists(path):
-        raise OutputError(f"{path} exists; name a new folder")
-    try:
-        hidden.mkdir()
+    with new_folder(folder) as hidden:
         for name, content in model_contents(model).items():
-            with (hidden / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        hidden.rename(path)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{path} cannot be written: {reason}; choose another folder") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-    return path
+            (hidden / name).write_bytes(content)
+    return Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links of the user)
 
 
 def load_model(path: str | os.PathLike[str]) -> SegmentModel:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gpuseg.core.new_folder import new_folder
 from gpuseg.customers.reading.records import Transactions
 from gpuseg.customers.reading.roles import Roles
-from gpuseg.errors import OutputError, SourceError
+from gpuseg.errors import SourceError
 from gpuseg.personality.calibration import Calibration
 from gpuseg.personality.moves import Recorded, ScoreHistory
 from gpuseg.personality.reference import Reference
@@ -36,24 +35,12 @@ _SOURCE = ("kind", "where", "time_zone", "minor_units")
 
 def save_personality(model: Any, folder: str | os.PathLike[str]) -> Path:
     """Write a fitted model; see :meth:`gpuseg.personality.spend_personality.SpendPersonality.save`."""
-    path = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links of the user)
-    if os.path.lexists(path):
-        raise OutputError(f"{path} exists; name a new folder")
-    hidden = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-    try:
-        hidden.mkdir()
+    with new_folder(folder) as hidden:
         save_spend(model.state_, hidden / STATE)
         pq.write_table(model.history_.to_arrow("customer"), hidden / HISTORY)
-        (hidden / RECORD).write_text(
-            json.dumps(_record(model), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        hidden.rename(path)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{path} cannot be written: {reason}; choose another folder") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-    return path
+        text = json.dumps(_record(model), indent=1, ensure_ascii=False) + "\n"
+        (hidden / RECORD).write_text(text, encoding="utf-8")
+    return Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links of the user)
 
 
 def load_personality(cls: Any, folder: str | os.PathLike[str]) -> Any:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.core.decay import Decay
+from gpuseg.core.new_folder import new_folder
 from gpuseg.core.promise import CONTRACT
 from gpuseg.core.widesum import WideSum
-from gpuseg.errors import ContractError, InputError, OutputError, SourceError
+from gpuseg.errors import ContractError, InputError, SourceError
 from gpuseg.personality.category_map import CategoryMap, Meaning
 from gpuseg.personality.spend_rule import SpendRule
 from gpuseg.personality.spend_state import MEASURES, SpendState
@@ -53,12 +52,7 @@ def save_spend(state: SpendState, folder: str | os.PathLike[str]) -> Path:
     OutputError
         The folder exists or cannot be written.
     """
-    path = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links of the user)
-    if os.path.lexists(path):
-        raise OutputError(f"{path} exists; name a new folder")
-    hidden = path.parent / f".{path.name}.{secrets.token_hex(4)}.partial"
-    try:
-        hidden.mkdir()
+    with new_folder(folder) as hidden:
         tables = {CUSTOMERS: _customers(state), CELLS: _cells(state)}
         for name, table in tables.items():
             pq.write_table(table, hidden / name, row_group_size=_ROWS, compression="zstd")
@@ -68,19 +62,9 @@ def save_spend(state: SpendState, folder: str | os.PathLike[str]) -> Path:
             "rule": _rule_record(state.rule),
             "files": {name: _digest(hidden / name) for name in tables},
         }
-        (hidden / RECORD).write_text(
-            json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        for name in (*tables, RECORD):
-            with (hidden / name).open("rb") as file:
-                os.fsync(file.fileno())
-        hidden.rename(path)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OutputError(f"{path} cannot be written: {reason}; choose another folder") from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-    return path
+        text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+        (hidden / RECORD).write_text(text, encoding="utf-8")
+    return Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links of the user)
 
 
 def load_spend(folder: str | os.PathLike[str]) -> SpendState:
