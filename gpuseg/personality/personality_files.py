@@ -51,11 +51,11 @@ def load_personality(cls: Any, folder: str | os.PathLike[str]) -> Any:
         if held["format"] != FORMAT:
             raise SourceError(f"{path / RECORD}: format {held['format']!r}; this release reads {FORMAT}")
         state = load_spend(path / STATE)
-        model = cls(state.rule.categories, **held["parameters"])
-        model.state_ = state
         weights = held["weights"]
         entries = tuple(TraitWeight(**one) for one in weights["entries"])
-        model.weights_ = TraitWeights(weights["construct"], tuple(weights["traits"]), entries)
+        weights = TraitWeights(weights["construct"], tuple(weights["traits"]), entries)
+        model = cls(state.rule.categories, weights, **held["parameters"])
+        model.state_, model.weights_ = state, weights
         model.reference_ = Reference.from_json(held["reference"])
         model.measurability_ = model.reference_.measurability
         model.validity_ = held["validity"]

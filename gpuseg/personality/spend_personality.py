@@ -19,7 +19,6 @@ import pyarrow as pa
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from gpuseg.core.decay import Decay
 from gpuseg.customers import frames
 from gpuseg.customers.reading.records import Transactions
 from gpuseg.engines.base import Engine
@@ -27,24 +26,21 @@ from gpuseg.engines.choose import choose_engine
 from gpuseg.errors import InputError
 from gpuseg.personality.calibration import Calibration, calibrate
 from gpuseg.personality.category_features import category_features
-from gpuseg.personality.category_map import CategoryMap
 from gpuseg.personality.columns import open_columns
 from gpuseg.personality.evidence import Evidence
 from gpuseg.personality.intervals import VALIDITY, validities
 from gpuseg.personality.moves import ScoreHistory, moves
+from gpuseg.personality.parameters import category_map_of, decay_of, read_state, weights_of
 from gpuseg.personality.reference import SHRINKAGE, SMOOTHING, Reference, make_reference
 from gpuseg.personality.score_columns import detail_columns, score_columns
 from gpuseg.personality.scoring import Scores, score
 from gpuseg.personality.shifts import Refreshed, Updated, shift_between
-from gpuseg.personality.spend_records import spend_state
 from gpuseg.personality.spend_state import SpendState, as_keys
 from gpuseg.personality.use_limits import NOT_FOR, categories_behind
 from gpuseg.personality.weights import TraitWeights
 
 BLOCK = 1 << 17
 """Customers whose evidence is finished at a time."""
-_DAY = 86_400_000_000
-_SHIPPED = {"mcc": CategoryMap.mcc, "complete_journey": CategoryMap.complete_journey}
 
 
 class SpendPersonality(BaseEstimator):  # type: ignore[misc]
@@ -174,9 +170,11 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         TooFewRowsError
             No customer has a transaction in a mapped category.
         """
-        decay = _decay(self.half_life_days)
-        state = _read(tx, _categories(self.categories, self.opt_in), decay, self.refunds, self.engine)
-        weights = _weights(self.weights)
+        decay = decay_of(self.half_life_days)
+        state = read_state(
+            tx, category_map_of(self.categories, self.opt_in), decay, self.refunds, self.engine
+        )
+        weights = weights_of(self.weights)
         reference = self._reference(state, weights, 1)
         self.state_, self.weights_, self.reference_ = state, weights, reference
         self.validity_ = self.validity
@@ -208,7 +206,7 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         rule = self.state_.rule
-        fresh = _read(tx, rule.categories, rule.decay, rule.refunds, self.engine, rule.minor_units)
+        fresh = read_state(tx, rule.categories, rule.decay, rule.refunds, self.engine, rule.minor_units)
         merged = self.state_.merge(fresh)
         held = self.state_.rows_of(fresh.keys)
         before = self.state_.evidence(held[held >= 0])
@@ -287,7 +285,7 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         rows = None if ids is None else self._rows(ids)
         tables = []
-        for evidence in self._blocks(self.state_, rows):
+        for evidence in self._blocks(rows):
             found = self._scored(evidence)
             columns = detail_columns(found) if details else score_columns(found)
             tables.append(pa.table({"": found.keys, **columns}))
@@ -462,7 +460,7 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
                 score(part, old_reference, old_weights, engine=engine),
                 score(part, reference, weights, engine=engine),
             )
-            for part in self._blocks(self.state_, None)
+            for part in self._blocks()
         )
         shift = shift_between(pairs, reference.traits, reference.version)
         self.reference_, self.weights_, self.validity_ = reference, weights, validity
@@ -472,7 +470,7 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
     def _reference(self, state: SpendState, weights: TraitWeights, version: int) -> Reference:
         rule = state.rule
         return make_reference(
-            lambda: self._blocks(state, None),
+            lambda: _parts(state),
             weights,
             smoothing=self.smoothing,
             shrinkage=self.shrinkage,
@@ -482,11 +480,11 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
             engine=self._engine(),
         )
 
-    def _blocks(self, state: SpendState, rows: Any) -> Iterator[Evidence]:
-        n = state.n_customers if rows is None else len(rows)
-        for start in range(0, max(n, 1), BLOCK):
-            part = slice(start, min(start + BLOCK, n))
-            yield state.evidence(part if rows is None else rows[part])
+    def _blocks(self, rows: Any = None) -> Iterator[Evidence]:
+        """Evidence of all customers, or of some rows, so many at a time."""
+        if rows is None:
+            return _parts(self.state_)
+        return (self.state_.evidence(rows[i : i + BLOCK]) for i in range(0, max(len(rows), 1), BLOCK))
 
     def _scored(self, evidence: Evidence) -> Scores:
         return score(
@@ -531,56 +529,6 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-def _read(
-    tx: Transactions,
-    categories: CategoryMap,
-    decay: Decay,
-    refunds: str,
-    engine: str,
-    minor_units: int | None = None,
-) -> SpendState:
-    if minor_units is not None and minor_units != getattr(tx, "minor_units", minor_units):
-        raise InputError(
-            f"{tx.where}: amounts have {tx.minor_units} decimals, those before had {minor_units}; read all alike"
-        )
-    state = spend_state(tx, categories, decay, refunds=refunds, engine=engine)
-    return state if isinstance(state, SpendState) else state.compute()
-
-
-def _decay(half_life_days: float | None) -> Decay:
-    if half_life_days is None:
-        return Decay(None)
-    if not 1 / 24 <= half_life_days < 1e5:
-        raise InputError(
-            f"half_life_days={half_life_days!r} is out of range; give an hour (1/24) to 100,000 days, or None"
-        )
-    return Decay(round(half_life_days * _DAY))
-
-
-def _categories(given: Any, opt_in: Sequence[str]) -> CategoryMap:
-    opted = (opt_in,) if isinstance(opt_in, str) else tuple(opt_in)
-    if isinstance(given, CategoryMap):
-        if opted:
-            raise InputError("opt_in goes with names and files of categories; a CategoryMap has its own")
-        return given
-    if isinstance(given, str) and given in _SHIPPED:
-        return _SHIPPED[given](opt_in=opted)
-    if isinstance(given, Mapping):
-        return CategoryMap.of(given, opt_in=opted)
-    if isinstance(given, str | os.PathLike):
-        return CategoryMap.from_csv(given, opt_in=opted)
-    raise InputError(
-        f"categories={given!r} is no map; give {', '.join(map(repr, _SHIPPED))}, a file or a mapping"
-    )
-
-
-def _weights(given: Any) -> TraitWeights:
-    if given is None:
-        return TraitWeights.default()
-    if isinstance(given, TraitWeights):
-        return given
-    if isinstance(given, str | os.PathLike):
-        return TraitWeights.from_csv(Path(given))
-    raise InputError(
-        f"weights={given!r} are none; give a file or TraitWeights, or nothing for the shipped evidence"
-    )
+def _parts(state: SpendState) -> Iterator[Evidence]:
+    """Evidence of all customers, so many at a time; of none, one part that is empty."""
+    return state.evidence_parts(BLOCK) if state.n_customers else iter((state.evidence(),))

@@ -147,6 +147,18 @@ def test_forgetting_is_as_if_the_records_had_never_been():
     assert model.reference_.n_customers == 397
 
 
+def test_nobody_is_left():
+    model = fitted(TABLE.slice(0, 200))
+    model.forget(model.state_.keys)
+    assert model.scores(details=True).num_rows == 0
+    assert model.scores().column_names == ["customer", *TRAITS]
+    frozen = model.reference_
+    with pytest.raises(TooFewRowsError):
+        model.refresh()
+    assert model.reference_ == frozen
+    assert model.update(read(TABLE.slice(0, 200))).n_new == frozen.n_customers
+
+
 def test_the_history_keeps_who_acted():
     before, late = halves()
     model = fitted(before)
@@ -241,6 +253,7 @@ def test_a_folder_that_is_damaged_or_none_is_refused(tmp_path):
         ({"categories": 7}, "categories=7 is no map"),
         ({"weights": 7}, "weights=7 are none"),
         ({"half_life_days": 0.0}, "half_life_days=0.0 is out of range"),
+        ({"half_life_days": "30"}, "half_life_days='30' is out of range"),
         ({"refunds": "keep"}, "refunds='keep'"),
         ({"smoothing": 0.0}, "smoothing=0.0"),
         ({"shrinkage": -1.0}, "shrinkage=-1.0"),
@@ -320,5 +333,6 @@ def test_a_calibrated_model_is_saved_whole(tmp_path):
     model.calibrate(pa.table({"customer": planted["customer"], "talks": told}), {"extraversion": ["talks"]})
     again = gs.SpendPersonality.load(model.save(tmp_path / "model"))
     assert again.validity_ == model.validity_
+    assert again.weights == again.weights_ == model.weights_
     assert again.calibration_.to_json() == model.calibration_.to_json()
     assert again.scores(details=True).equals(model.scores(details=True))
