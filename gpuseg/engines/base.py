@@ -25,7 +25,7 @@ from gpuseg.core.widesum import WideSum
 from gpuseg.errors import ContractError
 
 Block = npt.NDArray[np.float32]
-"""Feature-major values ``x[d, n]``, C order, in block coordinates (after centring)."""
+"""Values ``x[d, n]`` in block coordinates (after centring): feature-major, or as ``Engine.takes`` lets rows lie."""
 LabelArray = npt.NDArray[Any]
 """uint8, uint16 or int32: the narrowest that holds the clusters."""
 

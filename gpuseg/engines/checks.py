@@ -205,6 +205,8 @@ def require_scored(
     if counts.n_categories != categories:
         msg = f"counts of {counts.n_categories} categories do not fit a reference of {categories}; give those it has"
         raise ContractError(msg)
+    if categories > np.iinfo(np.int16).max:
+        raise ContractError(f"{categories:,} categories have no numbers in int16; give at most 32,767")
     wanted: list[tuple[str, npt.NDArray[Any] | None, tuple[int, ...], Any]] = [
         ("scores", scores, (n_traits, n), np.float64),
         ("evidence", evidence, (n,), np.float64),

@@ -79,7 +79,7 @@ class Entry:
     states : dict
         Model number to what the engine keeps of it.
     turned : float
-        Passes over all distances that the fit has made.
+        Distances that the fit's passes computed, in passes over all of them: rows are copied from some number on.
     closest : Closest or None
         Distances to the candidates of a k-means|| seeding.
     lock : RLock

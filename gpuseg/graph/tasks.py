@@ -303,7 +303,7 @@ def _state(known: dict[int, AssignState], model: int, n_rows: int, k: int) -> As
 
 
 def prepared_block(entry: Entry, partition: Partition, job: Job) -> tuple[Block, Weights]:
-    """Block and weights of a partition: remembered, or made again with the same bits."""
+    """Block and weights of a partition: remembered, or made again with the same bits; rows may be as they lie."""
     layout = require_layout(job)
     wanted = layout_digest(layout)
     mode = layout.scales.mode

@@ -21,7 +21,7 @@ from gpuseg.personality.reference import Reference
 from gpuseg.personality.reference_sums import SPEND_BITS
 from gpuseg.personality.spend_personality import BLOCK, SpendPersonality
 from gpuseg.personality.spend_state import SpendState
-from gpuseg.personality.use_limits import NOT_FOR
+from gpuseg.personality.use_limits import NOT_FOR, categories_behind, says_something
 from gpuseg.personality.weights import TraitWeight
 
 Float64 = npt.NDArray[np.float64]
@@ -60,6 +60,8 @@ class Traits:
         What scores are relative to.
     kept : bool
         Whether that is the one of an earlier run.
+    behind : mapping of str to tuple of str
+        The categories with a weight for each trait.
     """
 
     table: pa.Table
@@ -75,6 +77,7 @@ class Traits:
     facts: Mapping[str, Any]
     reference: Reference
     kept: bool
+    behind: Mapping[str, tuple[str, ...]]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -106,8 +109,8 @@ class Traits:
         return np.asarray(self.table["evidence"].to_numpy(), np.float64)
 
     def rests_on(self) -> dict[str, tuple[str, ...]]:
-        """The categories that each trait rests on."""
-        return {found.trait: found.categories for found in self.measurability}
+        """The categories with a weight for each trait, however small: several small ones move a score together."""
+        return dict(self.behind)
 
     def half_width(self, trait: str) -> float:
         """Median of half the interval: how far a score may typically be off; NaN where there is none."""
@@ -152,7 +155,7 @@ def estimated_traits(
         There is no purpose or no legal basis: nobody is scored then.
     """
     for name, said in (("purpose", purpose), ("legal_basis", legal_basis)):
-        if not said.strip():
+        if not says_something(said, words=1):
             raise InputError(f"{name} is empty; say in words what scores are for and what allows them")
     reference, weights = model.reference_, model.weights_
     mapped = _mapped_share(model.state_)
@@ -194,6 +197,7 @@ def estimated_traits(
         facts=facts,
         reference=reference,
         kept=kept,
+        behind=categories_behind(weights, reference.categories),
     )
 
 
@@ -208,7 +212,9 @@ def _mapped_share(state: SpendState) -> float:
 
 
 def _units(spend: Float64) -> int:
-    return int(np.rint(np.ldexp(spend, SPEND_BITS)).astype(np.int64).sum())
+    units = np.rint(np.ldexp(spend, SPEND_BITS)).astype(np.int64)
+    # In halves: a sum of whole units may leave int64.
+    return (int((units >> 32).sum()) << 32) + int((units & 0xFFFFFFFF).sum())
 
 
 def _table(model: SpendPersonality, facts: Mapping[str, Any]) -> pa.Table:

@@ -36,6 +36,11 @@ MESSAGE_GROUPS = "message_groups.json"
 _WHAT_IS_BOUGHT = ("variety_seeking", "breadth")
 """Styles that look at what was bought, and so at sensitive categories that the job opts in to."""
 
+_OTHER_SCORES = (
+    "the earlier run's scores were relative to something else, so groups were learned anew and nobody's earlier group "
+    "counts"
+)
+
 
 def messages_by_styles(
     plan: MessagePlan,
@@ -111,12 +116,16 @@ def messages_by_scores(
         A group goes by a trait that there is not, that may choose no message, or that rests on what may not; or nothing
         is measurable that groups could be learned from.
     """
-    groups = plan.groups() or _kept_centres(plan, earlier)
+    # Centres among scores mean nothing among scores that are relative to something else.
+    moved = earlier is not None and plan.learned is not None and not traits.kept
+    counts = None if moved else earlier
+    groups = plan.groups() or _kept_centres(plan, counts)
     if groups is None:
         assert plan.learned is not None
         groups = _learned_of_scores(plan.learned, traits, seed)
     _require_traits(groups.traits, traits)
-    return _reviewed(plan, groups, traits.scores(), traits.evidence(), traits.rests_on(), last_day, earlier)
+    found = _reviewed(plan, groups, traits.scores(), traits.evidence(), traits.rests_on(), last_day, counts)
+    return replace(found, anew=_OTHER_SCORES) if moved else found
 
 
 def _learned_of_scores(learned: Mapping[str, Any], traits: Traits, seed: int) -> MessageGroups:

@@ -298,7 +298,9 @@ def calibrate(
     mean, spread = rows.moments()
     with threadpool_limits(1):  # BLAS on several threads adds up in another order
         fitted = tuple(
-            _calibrated(rows, scores[:, column], trait, survey.reliability[column], level, seed)
+            _calibrated(
+                rows, scores[:, column], trait, survey.reliability[column], level, seed, (mean, spread)
+            )
             for column, trait in enumerate(survey.traits)
         )
     if all(one.refused for one in fitted):
@@ -351,8 +353,15 @@ def _opened(features: Any, names: Sequence[str] | None, customers: Any) -> Custo
 
 
 def _calibrated(
-    rows: SurveyedRows, scores: Float64, trait: str, reliability: float, level: float, seed: int
+    rows: SurveyedRows,
+    scores: Float64,
+    trait: str,
+    reliability: float,
+    level: float,
+    seed: int,
+    shared: tuple[Float64, Float64],
 ) -> TraitCalibration:
+    """One trait; ``shared`` are means and spreads of all who were surveyed, on which its coefficients are to stand."""
     answered = ~np.isnan(scores)
     rows, y, n = rows.of(answered), scores[answered], int(answered.sum())
     if n < FEWEST or y.min() == y.max():
@@ -365,7 +374,10 @@ def _calibrated(
         why = f"r = {r:.3f} among customers not seen, between {low:.3f} and {high:.3f}: it may be 0"
         return TraitCalibration(trait, n, r, low, high, reliability, penalty, why)
     coefficients = np.asarray(RidgeFits.of(rows, y, (penalty,)).ridge.coef_, np.float64).reshape(-1)
-    predicted = rows.by_customer(linear(standardised(rows.values, *rows.moments()), coefficients)[:, None])
+    # Who left the trait's items out is not among these rows; features of new customers are standardised by all.
+    _, own = rows.moments()
+    coefficients = np.where(own > 0.0, coefficients * (shared[1] / np.where(own > 0.0, own, 1.0)), 0.0)
+    predicted = rows.by_customer(linear(standardised(rows.values, *shared), coefficients)[:, None])
     mean, spread = float(predicted.mean()), float(predicted.std())
     return TraitCalibration(
         trait, n, r, low, high, reliability, penalty, "", tuple(coefficients.tolist()), mean, spread

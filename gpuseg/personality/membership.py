@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.core import detmath
+from gpuseg.core.weights import WeightMode
 from gpuseg.customers.keyed import encode, first_of
 from gpuseg.errors import InputError
 from gpuseg.personality.columns import CustomerColumns, open_columns
@@ -141,7 +143,8 @@ def soft_membership(model: Any, features: Any, *, temperature: float | None = No
     Raises
     ------
     InputError
-        A column is missing, or the model was fitted on another number of them; the temperature is out of range.
+        A column is missing, or the model was fitted on another number of them; the temperature is out of range, or
+        is to be told from a fit with weights.
 
     Examples
     --------
@@ -152,6 +155,7 @@ def soft_membership(model: Any, features: Any, *, temperature: float | None = No
     >>> soft_membership(model, table).labels.tolist() == model.labels_.tolist()
     True
     """
+    check_is_fitted(model)
     names = getattr(model, "feature_names_in_", None)
     customers = open_columns(
         features, None if names is None else [str(name) for name in names], what="features"
@@ -160,6 +164,10 @@ def soft_membership(model: Any, features: Any, *, temperature: float | None = No
     if customers.values.shape[1] != centres.shape[1]:
         raise InputError(f"features: {customers.values.shape[1]} columns; the model has {centres.shape[1]}")
     if temperature is None:
+        if model._fitted.layout.scales.mode is not WeightMode.NONE:  # noqa: SLF001 (same package)
+            raise InputError(
+                "the model was fitted with weights, whose sum it does not keep; give temperature="
+            )
         temperature = temperature_of(float(model.inertia_), len(model.labels_), centres.shape[1])
     if not 0 <= temperature < math.inf:
         raise InputError(f"temperature={temperature} is not a number from 0 up")
@@ -194,7 +202,8 @@ def shares_of(distances: Float64, labels: Int32, temperature: float) -> Float64:
     """
     rows = np.arange(len(distances))
     squares = distances * distances
-    farther = squares - squares[rows, labels][:, None]
+    # By the float32 distances that labels go by another centre may be nearer in the last bits.
+    farther = np.maximum(squares - squares[rows, labels][:, None], 0.0)
     if temperature > 0.0:
         with np.errstate(over="ignore"):  # too far is as far as it gets
             relative = detmath.exp2(-(farther / temperature) * _LOG2_E)

@@ -20,6 +20,7 @@ from gpuseg.errors import InputError
 from gpuseg.personality.evidence import Evidence
 from gpuseg.personality.reference import Reference
 from gpuseg.personality.scoring import Scores
+from gpuseg.personality.spend_state import require_alike
 from gpuseg.personality.weights import TraitWeights
 
 Float64 = npt.NDArray[np.float64]
@@ -186,8 +187,10 @@ class ScoreHistory:
         Raises
         ------
         InputError
-            There is one of that name.
+            There is one of that name, or it is no text.
         """
+        if not isinstance(period, str):
+            raise InputError(f"period={period!r} is no name; give text such as '2024-03'")
         if any(one.period == period for one in self.periods):
             raise InputError(f"period {period!r} is recorded already; name a new one")
         return replace(self, periods=(*self.periods, Recorded(period, keys, values)))
@@ -196,9 +199,10 @@ class ScoreHistory:
         """As if these customers had never been."""
         kept = []
         for one in self.periods:
-            stays = pc.invert(pc.is_in(one.keys, value_set=keys))
+            stays = pc.invert(_among(one.keys, keys))
             kept.append(replace(one, keys=one.keys.filter(stays), values=one.values[np.asarray(stays)]))
-        return replace(self, periods=tuple(kept))
+        # A period that nobody acted in any more says nothing, and would keep the type of its keys.
+        return replace(self, periods=tuple(one for one in kept if len(one.keys)))
 
     def to_arrow(self, key: str = "customer", customers: pa.Array | None = None) -> pa.Table:
         """One row a customer and period in which the customer acted.
@@ -230,4 +234,12 @@ class ScoreHistory:
         columns = {trait: pa.array(one.values[:, t]) for t, trait in enumerate(self.traits)}
         period = pa.array([one.period] * len(one.keys), pa.string())
         table = pa.table({key: one.keys, "period": period, **columns})
-        return table if customers is None else table.filter(pc.is_in(one.keys, value_set=customers))
+        return table if customers is None else table.filter(_among(one.keys, customers))
+
+
+def _among(keys: pa.Array, wanted: pa.Array) -> pa.Array:
+    """Which of the keys are among others of the same type; of none, whatever their type, none are."""
+    if not len(wanted):
+        return pa.array(np.zeros(len(keys), np.bool_))
+    require_alike(keys, wanted)
+    return pc.is_in(keys, value_set=wanted)

@@ -38,7 +38,7 @@ def save_personality(model: Any, folder: str | os.PathLike[str]) -> Path:
     with new_folder(folder) as hidden:
         save_spend(model.state_, hidden / STATE)
         pq.write_table(model.history_.to_arrow("customer"), hidden / HISTORY)
-        text = json.dumps(_record(model), indent=1, ensure_ascii=False) + "\n"
+        text = json.dumps(_record(model), indent=1, ensure_ascii=False, default=float) + "\n"
         (hidden / RECORD).write_text(text, encoding="utf-8")
     return Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links of the user)
 
@@ -68,7 +68,7 @@ def load_personality(cls: Any, folder: str | os.PathLike[str]) -> Any:
         raise SourceError(
             f"{path} holds no spend personality: {reason}; name a folder that save() made"
         ) from error
-    except (KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
         if isinstance(error, SourceError):
             raise
         raise SourceError(f"{path} is damaged or no spend personality; save it again") from error

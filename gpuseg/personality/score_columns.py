@@ -7,6 +7,9 @@ import pyarrow as pa
 
 from gpuseg.personality.scoring import Scores
 
+FIGURES = ("percentile", "low", "high", "covered", "categories", "because")
+"""What stands beside each score, after the trait's name."""
+
 
 def score_columns(found: Scores) -> dict[str, pa.Array]:
     """One float64 column a trait, always all of them; NaN where it is not measurable."""

@@ -28,9 +28,17 @@ from gpuseg.personality.calibration import Calibration, calibrate
 from gpuseg.personality.category_features import category_features
 from gpuseg.personality.columns import open_columns
 from gpuseg.personality.evidence import Evidence
-from gpuseg.personality.intervals import VALIDITY, validities
+from gpuseg.personality.intervals import VALIDITY, quantile
 from gpuseg.personality.moves import ScoreHistory, moves
-from gpuseg.personality.parameters import category_map_of, decay_of, read_state, weights_of
+from gpuseg.personality.parameters import (
+    category_map_of,
+    decay_of,
+    number_of,
+    read_state,
+    require_columns,
+    validity_of,
+    weights_of,
+)
 from gpuseg.personality.reference import SHRINKAGE, SMOOTHING, Reference, make_reference
 from gpuseg.personality.score_columns import detail_columns, score_columns
 from gpuseg.personality.scoring import Scores, score
@@ -81,7 +89,7 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         What they are made with.
     measurability_ : tuple of Measurability
         What each trait rests on, and why one cannot be measured.
-    validity_ : float or mapping
+    validity_ : dict of str to float
         In use: ``validity``, or what a survey found.
     history_ : ScoreHistory
         Scores by period, as far as periods were named.
@@ -170,14 +178,17 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         TooFewRowsError
             No customer has a transaction in a mapped category.
         """
-        decay = decay_of(self.half_life_days)
+        weights, decay = weights_of(self.weights), decay_of(self.half_life_days)
+        quantile(number_of("level", self.level))
+        validity = validity_of(self.validity, weights.traits)
+        if isinstance(tx, Transactions):
+            require_columns(weights.traits, tx.roles.customer)
         state = read_state(
             tx, category_map_of(self.categories, self.opt_in), decay, self.refunds, self.engine
         )
-        weights = weights_of(self.weights)
         reference = self._reference(state, weights, 1)
         self.state_, self.weights_, self.reference_ = state, weights, reference
-        self.validity_ = self.validity
+        self.validity_ = validity
         self.calibration_: Calibration | None = None
         self.measurability_ = reference.measurability
         self.history_ = ScoreHistory(reference.traits)
@@ -308,7 +319,11 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
             The customer, ``period``, and a column a trait.
         """
         check_is_fitted(self)
-        return self.history_.to_arrow(self.source_.roles.customer, None if ids is None else as_keys(ids))
+        table = self.history_.to_arrow(self.source_.roles.customer, None if ids is None else as_keys(ids))
+        kind = self.source_.customer_type
+        return (
+            table if kind is None else table.set_column(0, table.column_names[0], table.column(0).cast(kind))
+        )
 
     def calibrate(
         self,
@@ -364,12 +379,9 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         found = calibrate(features, None, items, key, scale=scale, seed=seed)
         kept = tuple(entry for entry in self.weights_.entries if entry.trait not in key)
         fitted = found.weights(self.weights_.construct).entries
-        weights = replace(
-            self.weights_, construct=f"{self.weights_.construct}, calibrated", entries=(*kept, *fitted)
-        )
-        said = validities(self.validity_, self.weights_.traits).tolist()
-        validity = dict(zip(self.weights_.traits, said, strict=True)) | found.r
-        self._adopt(weights, validity)
+        construct = f"{self.weights_.construct.removesuffix(', calibrated')}, calibrated"
+        weights = replace(self.weights_, construct=construct, entries=(*kept, *fitted))
+        self._adopt(weights, self.validity_ | found.r)
         self.calibration_ = found
         return found
 
@@ -472,8 +484,8 @@ class SpendPersonality(BaseEstimator):  # type: ignore[misc]
         return make_reference(
             lambda: _parts(state),
             weights,
-            smoothing=self.smoothing,
-            shrinkage=self.shrinkage,
+            smoothing=number_of("smoothing", self.smoothing),
+            shrinkage=number_of("shrinkage", self.shrinkage),
             map_digest=rule.categories.digest,
             decay_digest=rule.digest,
             version=version,

@@ -96,7 +96,7 @@ class SpendState:
         wanted = as_keys(customers)
         if not len(wanted) or not len(self.keys):
             return np.full(len(wanted), -1, np.int64)
-        _require_alike(self.keys, wanted)
+        require_alike(self.keys, wanted)
         place, known = look_up(self.keys, wanted)
         return np.where(known, place, -1)
 
@@ -126,7 +126,7 @@ class SpendState:
             return self
         if not self.n_customers:
             return other
-        _require_alike(self.keys, other.keys)
+        require_alike(self.keys, other.keys)
         keys, here, there = union(self.keys, other.keys)
         lines = np.zeros((len(MEASURES), len(keys)), np.int64)
         lines[:, here] = self.lines
@@ -259,14 +259,22 @@ def as_keys(customers: Iterable[Any]) -> pa.Array:
     Raises
     ------
     InputError
-        They are neither whole numbers nor text, or both.
+        They are neither whole numbers nor text, or both; one is missing; or it is one key and no list of keys.
     """
+    if isinstance(customers, str | bytes) or not isinstance(customers, Iterable):
+        raise InputError(f"{customers!r} is no list of customer keys; give [{customers!r}]")
     try:
         array = customers if isinstance(customers, pa.Array) else pa.array(list(customers))
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowException, TypeError, OverflowError) as error:
         raise InputError(
-            "customer keys are of several types; give whole numbers only, or text only"
+            "customer keys are of several types, or too large; give whole numbers of 64 bits only, or text only"
         ) from error
+    if array.null_count:
+        raise InputError(f"{array.null_count:,} of the customer keys are missing; leave them out")
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_string_view(array.type):
+        array = array.cast(pa.large_string())
     if not len(array):
         return no_keys()
     if pa.types.is_integer(array.type):
@@ -276,7 +284,14 @@ def as_keys(customers: Iterable[Any]) -> pa.Array:
     raise InputError(f"customer keys are {array.type}; whole numbers or text are needed")
 
 
-def _require_alike(here: pa.Array, there: pa.Array) -> None:
+def require_alike(here: pa.Array, there: pa.Array) -> None:
+    """Refuse keys of two types.
+
+    Raises
+    ------
+    InputError
+        One are whole numbers, the others text.
+    """
     if here.type != there.type:
         raise InputError(
             f"customer keys of type {here.type} and {there.type}; 1 and '1' are never merged, cast them to one type"

@@ -28,6 +28,14 @@ _PAIRS = (("emotional", "stab"), ("emotional", "instab"), ("negative", "emotiona
 _LETTER = re.compile(r"n(?: (?:t|z|score|percentile|trait))?")
 
 
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def says_something(text: str | None, words: int = 2) -> bool:
+    """Whether a text has so many words of letters: blanks, marks and numbers say nothing."""
+    return text is not None and len(_WORD.findall(text)) >= words
+
+
 def barred(name: str) -> str | None:
     """Why a trait, column or category may not choose a message by default.
 
@@ -90,7 +98,7 @@ def require_allowed(
         A trait is barred and not opted in, or rests on such a category; or an opt-in has no purpose.
     """
     for name, purpose in opt_in.items():
-        if len(str(purpose).split()) < 2:
+        if not says_something(str(purpose)):
             raise InputError(f"opt_in of {name!r} has the purpose {purpose!r}; say in words what it is for")
     for trait in traits:
         reason = barred(trait)

@@ -8,7 +8,7 @@ import pytest
 from gpuseg.core.blocks import TURNED, is_row_major
 from gpuseg.core.moments import Scales
 from gpuseg.core.silhouette import ClusterShape
-from gpuseg.core.weights import WeightMode, WeightRange, Weights
+from gpuseg.core.weights import WeightRange, Weights
 from gpuseg.engines.base import AssignState
 from gpuseg.engines.cpu.engine import CpuEngine
 from tests import strategies
@@ -129,4 +129,3 @@ def test_few_features_are_copied_and_not_turned():
     assert not is_row_major(np.zeros((20, TURNED - 1), np.float32).T)
     assert not is_row_major(np.zeros((20, TURNED), np.float64).T)
     assert not is_row_major(np.zeros((TURNED, 20), np.float32))
-    assert WeightMode.NONE is WeightRange.of(None, 3).mode()

@@ -216,6 +216,14 @@ def test_what_rows_of_weight_zero_hold_disturbs_no_other_row(bad):
     assert 128 <= outcomes[0][1].redone < 192
 
 
+@pytest.mark.parametrize("value", [0, 1, np.False_])
+def test_what_only_equals_a_truth_value_is_none(value):
+    with pytest.raises(InputError, match="screen="):
+        CpuEngine(screen=value)
+    with pytest.raises(InputError, match="bounds="):
+        CpuEngine(bounds=value)
+
+
 def test_what_the_screen_may_be_is_checked():
     with pytest.raises(InputError, match="screen='always' is not one of"):
         CpuEngine(screen="always")

@@ -186,3 +186,17 @@ def test_a_path_keeps_to_one_model(model):
     with pytest.raises(InputError, match="large_string"):
         membership_path([("a", first), ("b", soft_membership(model, text))])
     assert membership_path([("a", soft_membership(model, table.slice(0, 0)))]).num_rows == 0
+
+
+def test_a_fit_with_weights_has_no_temperature_of_its_own():
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    table = pa.table({"who": np.arange(60), "a": rows[:, 0], "b": rows[:, 1]})
+    model = KMeans(2, random_state=0).fit(table, customer="who", sample_weight=np.full(60, 10.0))
+    with pytest.raises(InputError, match="fitted with weights"):
+        soft_membership(model, table)
+    assert soft_membership(model, table, temperature=2.0).shares.sum(axis=1).tolist() == [1.0] * 60
+
+
+def test_no_share_is_larger_than_its_own():
+    shares = shares_of(np.array([[1.0, 1.0 - 1e-12]]), np.zeros(1, np.int32), 1e-20)
+    assert shares.tolist() == [[0.5, 0.5]]

@@ -253,11 +253,25 @@ def test_a_folder_that_is_damaged_or_none_is_refused(tmp_path):
         ({"categories": 7}, "categories=7 is no map"),
         ({"weights": 7}, "weights=7 are none"),
         ({"half_life_days": 0.0}, "half_life_days=0.0 is out of range"),
-        ({"half_life_days": "30"}, "half_life_days='30' is out of range"),
+        ({"half_life_days": "30"}, "half_life_days='30' is no number"),
         ({"refunds": "keep"}, "refunds='keep'"),
         ({"smoothing": 0.0}, "smoothing=0.0"),
         ({"shrinkage": -1.0}, "shrinkage=-1.0"),
         ({"opt_in": "gold"}, "gold"),
+        ({"opt_in": 7}, "opt_in=7 names nothing"),
+        ({"level": 0.7}, "0.7"),
+        ({"level": [0.9]}, "is no number"),
+        ({"validity": 2}, "validity"),
+        ({"validity": {"charm": 0.1}}, "charm"),
+        ({"smoothing": None}, "smoothing=None is no number"),
+        (
+            {"weights": TraitWeights.of("t", [("airlines", "evidence", 1.0, "made up")])},
+            "'evidence' would name two",
+        ),
+        (
+            {"weights": TraitWeights.of("t", [("airlines", "customer", 1.0, "made up")])},
+            "'customer' would name two",
+        ),
     ],
 )
 def test_parameters_that_cannot_be_used_are_named(options, message):
@@ -335,4 +349,50 @@ def test_a_calibrated_model_is_saved_whole(tmp_path):
     assert again.validity_ == model.validity_
     assert again.weights == again.weights_ == model.weights_
     assert again.calibration_.to_json() == model.calibration_.to_json()
+    assert again.scores(details=True).equals(model.scores(details=True))
+
+
+def text_table():
+    return TABLE.set_column(0, "customer", TABLE["customer"].cast(pa.string()))
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ("17", "'17' is no list of customer keys"),
+        (17, "17 is no list of customer keys"),
+        ([1, None], "1 of the customer keys are missing"),
+        (["1", None], "1 of the customer keys are missing"),
+        ([2**63], "too large"),
+        ([1, "1"], "of several types"),
+    ],
+)
+def test_ids_that_cannot_be_meant_erase_nobody(ids, message):
+    model = fitted()
+    for call in (model.forget, model.scores, model.history):
+        with pytest.raises(InputError, match=message):
+            call(ids)
+    assert model.state_.n_customers == 400
+
+
+def test_the_history_of_text_keys():
+    model = fitted(text_table())
+    assert model.history().schema.field("customer").type == pa.string()
+    model.update(read(text_table().slice(0, 300)), period="a")
+    assert model.forget([]) == 0
+    assert model.history([]).num_rows == 0
+    assert set(model.history(["1"])["customer"].to_pylist()) == {"1"}
+    with pytest.raises(InputError, match="1 and '1' are never merged"):
+        model.history([1])
+    with pytest.raises(InputError, match="period=3 is no name"):
+        model.update(read(text_table().slice(0, 300)), period=3)
+    model.forget(model.state_.keys)
+    model.update(read(TABLE.slice(0, 300)), period="b")
+    assert set(model.history()["period"].to_pylist()) == {"b"}
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    model = fitted(shrinkage=np.int64(20), smoothing=np.float32(5), validity=np.float32(0.25))
+    assert model.reference_ == fitted().reference_
+    again = gs.SpendPersonality.load(model.save(tmp_path / "model"))
     assert again.scores(details=True).equals(model.scores(details=True))

@@ -173,3 +173,11 @@ def test_categories_of_the_studies_are_what_the_data_say():
     assert {name for name in study_categories() if barred(name)} == {
         name for name, kind in study_categories().items() if kind
     }
+
+
+@pytest.mark.parametrize("purpose", ["", " ", ". .", "12 34", "-- --", "letters"])
+def test_a_purpose_that_says_nothing_opens_nothing(purpose):
+    with pytest.raises(InputError, match="say in words what it is for"):
+        MessageGroups.by_thresholds(
+            {"calm": {"neuroticism": (None, 45)}}, review="monthly", opt_in={"neuroticism": purpose}
+        )

@@ -134,11 +134,12 @@ class CpuEngine:
     def __init__(
         self, n_jobs: int | None = None, *, bounds: Bounding = True, screen: Setting = "auto"
     ) -> None:
-        if bounds not in (True, False, "hamerly", "groups"):
+        # By identity: 1 and numpy's False equal True and False, and would take another route.
+        if not (bounds is True or bounds is False or bounds in ("hamerly", "groups")):
             raise InputError(
                 f'bounds={bounds!r} is not one of True, False, "hamerly" and "groups"; leave it out for True'
             )
-        if screen not in ("auto", True, False):
+        if not (screen is True or screen is False or screen == "auto"):
             raise InputError(
                 f'screen={screen!r} is not one of "auto", True and False; leave it out for "auto"'
             )

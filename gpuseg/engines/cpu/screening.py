@@ -36,6 +36,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from gpuseg.engines.cpu.bounds import rounded_up
+
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 
@@ -101,8 +103,8 @@ def screen_of(centres: Float32Array) -> Screen | None:
     if length.max() > LARGEST:
         return None
     tiny = 2.0**-124
-    reach = _up(SECOND_ORDER * 2 * (d + 8) * UNIT * length + tiny * np.sqrt(d))
-    least = _up(SECOND_ORDER * 4 * UNIT * squared + tiny * (np.sqrt(d) * length + 2 * d + 2))
+    reach = rounded_up(SECOND_ORDER * 2 * (d + 8) * UNIT * length + tiny * np.sqrt(d))
+    least = rounded_up(SECOND_ORDER * 4 * UNIT * squared + tiny * (np.sqrt(d) * length + 2 * d + 2))
     levels = (squared - least).astype(np.float32)
     return Screen(middle, np.ascontiguousarray(moved, np.float32), levels, reach, least)
 
@@ -115,10 +117,4 @@ def limits(d: int) -> Float32Array:
     """
     stretch = 1.0 + SECOND_ORDER * (d + 20) * UNIT
     share = SECOND_ORDER * 2 * (d + 3) * UNIT
-    return _up(np.array([stretch, d * 2.0**-126, 1.0 + 4 * UNIT, share, d * 2.0**-147]))
-
-
-def _up(values: Float64Array) -> Float32Array:
-    """To float32, not below."""
-    rounded = values.astype(np.float32)
-    return np.where(rounded < values, np.nextafter(rounded, np.float32(np.inf)), rounded)
+    return rounded_up(np.array([stretch, d * 2.0**-126, 1.0 + 4 * UNIT, share, d * 2.0**-147]))

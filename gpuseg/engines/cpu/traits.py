@@ -31,6 +31,8 @@ from gpuseg.errors import ContractError, RangeError
 KNOWN = 512
 """Whole counts below this have their logarithm in the table."""
 
+INFINITE = np.float64(np.inf)
+
 _FINE, _COUNT, _CATEGORY = 0, 1, 2  # what a kernel found
 
 Float64 = npt.NDArray[np.float64]
@@ -66,7 +68,7 @@ def trait_scores(
     ContractError
         A buffer does not fit, or a category is none of the terms'.
     RangeError
-        A count is below 0 or NaN.
+        A count is below 0 or not finite.
     """
     require_scored(counts, terms, scores, evidence, reasons)
     base = detmath.log(terms.floor)
@@ -91,7 +93,7 @@ def trait_scores(
         msg = f"categories of a customer do not ascend within 0 .. {last}; count by those of the reference"
         raise ContractError(msg)
     if trouble == _COUNT:
-        raise RangeError("counts hold negative or undefined values; give 0 or more")
+        raise RangeError("counts hold negative or not finite values; give 0 or more")
 
 
 @kernel
@@ -203,7 +205,7 @@ def _gains(tile, n_categories, floor, base, table):
     for i in range(m):
         whole = np.int64(tile[i])
         odd |= (np.float64(whole) != tile[i]) | (np.uint64(whole) >= np.uint64(KNOWN))
-        bad |= not tile[i] >= 0.0
+        bad |= not 0.0 <= tile[i] < INFINITE
     if bad:
         return False
     if odd:

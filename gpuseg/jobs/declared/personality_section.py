@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -10,16 +9,10 @@ from pydantic import AfterValidator, Field, model_validator
 from gpuseg.jobs.declared.job_problems import refuse
 from gpuseg.jobs.declared.job_sections import Section, Text
 from gpuseg.personality.intervals import quantile
+from gpuseg.personality.use_limits import says_something
 
 SHIPPED_MAPS = ("mcc", "complete_journey")
 """Category maps that ship with the package; any other is a file."""
-
-_WORD = re.compile(r"[^\W\d_]{2,}")
-
-
-def says_something(text: str | None, words: int = 2) -> bool:
-    """Whether a text has so many words of letters: blanks, marks and numbers say nothing."""
-    return text is not None and len(_WORD.findall(text)) >= words
 
 
 def _known_level(level: float) -> float:
