@@ -281,6 +281,19 @@ def test_a_trait_that_rests_on_pubs_chooses_no_message_unless_that_is_opted_in_t
     assert "pubs_bars: Invitations to our wine bar" in section(done, "messages")
 
 
+def test_a_small_weight_of_what_is_sensitive_bars_a_trait_as_well(folder, tmp_path):
+    weights = tmp_path / "weights.csv"
+    ordinary = [(name, 1.0) for name in ("restaurants", "groceries", "airlines", "books_news")]
+    lines = [f"{name},openness,{w},made up,assumed,yes" for name, w in [*ordinary, ("gambling", 0.09)]]
+    weights.write_text(
+        "category,trait,weight,source,evidence_class,verified\n" + "\n".join(lines) + "\n", encoding="utf-8"
+    )
+    scored = {**DECLARED, "weights": str(weights), "opt_in": {"gambling": "Players asked for it"}}
+    refused = command("run", told(folder, scored, messages=BY_OPENNESS), "--out", tmp_path / "x", "--quiet")
+    assert refused.exit_code == 2
+    assert "'openness' rests on 'gambling'" in refused.stderr
+
+
 def test_what_cannot_be_measured_is_null_and_chooses_nobody_and_says_why(folder, tmp_path):
     shipped = {"purpose": "The tone of letters", "legal_basis": "Consent"}
     done = run(told(folder, shipped, messages=BY_OPENNESS), tmp_path / "shipped")

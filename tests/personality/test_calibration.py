@@ -373,3 +373,12 @@ def test_what_cannot_be_used_is_refused():
         calibrate(features, [], items, KEY)
     with pytest.raises(InputError, match="no column 'o9'"):
         calibrate(features, None, items, {"openness": ("o1", "o9")})
+
+
+def test_who_left_items_out_does_not_move_the_others():
+    features, items, x, _ = made(1500, seed=4)
+    answered = x[:, 0] > 0.0  # readers alone answered
+    told = {name: pa.array(items[name].to_numpy(), mask=~answered) for name in items.column_names[1:]}
+    found = calibrate(features, None, pa.table({"who": items["who"], **told}), KEY)
+    scores = found.predict(features)["openness"].to_numpy()[answered]
+    assert (scores.mean(), scores.std()) == pytest.approx((50.0, 10.0), abs=1e-9)
