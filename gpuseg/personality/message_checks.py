@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from gpuseg.customers.features import day_number
@@ -28,6 +28,9 @@ def check_groups(
         Names the group and what is wrong with it.
     """
     names = [*(group.name for group in groups), fallback]
+    for name in (*names, *(trait for group in groups for trait in group.traits)):
+        if not isinstance(name, str):
+            raise InputError(f"{name!r} names a group or a trait and is no text; give text")
     if not groups or len(set(names)) != len(names):
         raise InputError(f"groups {names}: none, or a name twice (the fallback's too); name each once")
     for name in names:
@@ -56,6 +59,18 @@ def _check_group(group: MessageGroup, first: MessageGroup, traits: Sequence[str]
         _require_score(group.name, trait, score)
     for trait, low, high in group.bounds:
         bound_of(group.name, trait, (low, high))
+
+
+def require_mapping(name: str, given: Any) -> None:
+    """Refuse what should go by names and does not.
+
+    Raises
+    ------
+    InputError
+        It is no mapping.
+    """
+    if not isinstance(given, Mapping):
+        raise InputError(f"{name}={given!r} does not go by names; give a mapping")
 
 
 def bound_of(group: str, trait: str, pair: Any) -> tuple[str, float | None, float | None]:
@@ -93,6 +108,8 @@ def review_dates(review: Any) -> tuple[dt.date, ...] | str:
         if review not in OFTEN:
             raise InputError(f"review={review!r} is none of {', '.join(OFTEN)}; or give the days in a list")
         return review
+    if not isinstance(review, Iterable):
+        raise InputError(f"review={review!r} is neither {', '.join(OFTEN)} nor a list of days")
     days = tuple(sorted({calendar_day(day) for day in review}))
     if not days:
         raise InputError("review has no day; declare when groups may change")

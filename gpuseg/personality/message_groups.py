@@ -22,7 +22,14 @@ import pyarrow.compute as pc
 from gpuseg.errors import InputError, TooFewRowsError
 from gpuseg.personality.columns import CustomerColumns, open_columns, text_column
 from gpuseg.personality.message_assignment import MessageAssignment
-from gpuseg.personality.message_checks import OFTEN, bound_of, calendar_day, check_groups, review_dates
+from gpuseg.personality.message_checks import (
+    OFTEN,
+    bound_of,
+    calendar_day,
+    check_groups,
+    require_mapping,
+    review_dates,
+)
 from gpuseg.personality.message_choice import MessageGroup, decide
 from gpuseg.personality.use_limits import allowed_traits, require_allowed, require_no_copies
 
@@ -125,6 +132,7 @@ class MessageGroups:
         InputError
             Names the group and what is wrong with it.
         """
+        _require_named(groups, opt_in)
         made = tuple(
             MessageGroup(name, tuple(bound_of(name, trait, pair) for trait, pair in asked.items()))
             for name, asked in groups.items()
@@ -160,10 +168,8 @@ class MessageGroups:
         InputError
             Names the group and what is wrong with it.
         """
-        made = tuple(
-            MessageGroup(name, centre=tuple((trait, float(score)) for trait, score in centre.items()))
-            for name, centre in groups.items()
-        )
+        _require_named(groups, opt_in)
+        made = tuple(MessageGroup(name, centre=tuple(centre.items())) for name, centre in groups.items())
         return cls(made, review_dates(review), opt_in=tuple((opt_in or {}).items()), **options)
 
     @classmethod
@@ -426,6 +432,13 @@ class MessageGroups:
                 f"these are no message groups ({error!r}); write them with MessageGroups.to_json"
             ) from None
         return cls(groups, review_dates(review), opt_in=opt_in, left_out=left_out, **rest)
+
+
+def _require_named(groups: Any, opt_in: Any) -> None:
+    require_mapping("groups", groups)
+    require_mapping("opt_in", {} if opt_in is None else opt_in)
+    for name, asked in groups.items():
+        require_mapping(f"group {name!r}", asked)
 
 
 def _kmeans(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
 import math
 
 import numpy as np
@@ -368,3 +370,36 @@ def test_nobody_is_nobody():
     found = declared("centres").assign(scores_of(0), on="2024-01-01")
     assert found.fallback_share == 0.0
     assert found.table().num_rows == 0
+
+
+GOOD = {"calm": {"openness": (50, None)}}
+
+
+@pytest.mark.parametrize(
+    ("groups", "options", "message"),
+    [
+        (GOOD, {"review": None}, "review=None is neither"),
+        (GOOD, {"review": dt.date(2024, 1, 1)}, "is neither"),
+        (GOOD, {"review": "monthly", "opt_in": ["neuroticism"]}, "opt_in=.* give a mapping"),
+        (list(GOOD), {"review": "monthly"}, "groups=.* give a mapping"),
+        ({"calm": ["openness"]}, {"review": "monthly"}, "group 'calm'=.* give a mapping"),
+        ({5: {"openness": (50, None)}}, {"review": "monthly"}, "5 names a group or a trait and is no text"),
+        ({"calm": {7: (50, None)}}, {"review": "monthly"}, "7 names a group or a trait and is no text"),
+    ],
+)
+def test_declarations_of_the_wrong_kind_are_refused_in_a_sentence(groups, options, message):
+    with pytest.raises(InputError, match=message):
+        MessageGroups.by_thresholds(groups, **options)
+
+
+@pytest.mark.parametrize("score", ["x", None, True, float("nan")])
+def test_a_centre_is_a_number(score):
+    with pytest.raises(InputError, match="is no score; give a number"):
+        MessageGroups.by_centres({"a": {"openness": score}, "b": {"openness": 40}}, review="monthly")
+
+
+def test_json_of_the_wrong_kind_is_refused_in_a_sentence():
+    held = json.loads(MessageGroups.by_thresholds(GOOD, review="monthly").to_json())
+    for change in ({"review": 5}, {"groups": [held["groups"][0] | {"name": 5}]}, {"margin": "x"}):
+        with pytest.raises(InputError):
+            MessageGroups.from_json(json.dumps(held | change))
